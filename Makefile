@@ -1,0 +1,58 @@
+# `make` lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A folder of wheels that is asked first, where it exists; nothing depends on it. WHEELS= switches it off.
+WHEELS ?= $(wildcard ../shared/wheels)
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt $(if $(WHEELS),--find-links $(WHEELS))
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev up check format test test-long generate clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) here: install Python 3.11 or later (Debian: apt-get install python3 python3-venv), or say which with make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: say which Python to use with make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -U 'pip>=25'
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[gateway,runtime,cli]'
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[dev]'
+	@touch $(VENV)/installed $@
+
+install: $(VENV)/installed ## make .venv with what `glm5 up` needs
+
+install-dev: $(VENV)/installed-dev ## the same and what tests and checks need
+
+up: install ## start every role on the demo model and say how to ask
+	@$(BIN)/glm5 up
+
+check: install-dev ## ruff, mypy, lint-imports, buf, generated code current
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/gen_protos.py --check
+
+format: install-dev ## let ruff rewrite the files
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: install-dev ## protobuf modules
+	$(BIN)/python tools/gen_protos.py
+
+test: check ## everything but the long repetitions
+	$(BIN)/python -m pytest -m "not long and not e2e"
+
+test-long: install-dev ## the long repetitions alone
+	$(BIN)/python -m pytest -m long -rP
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

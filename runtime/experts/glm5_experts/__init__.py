@@ -1,0 +1,1 @@
+"""glm5_experts."""
