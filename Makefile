@@ -7,8 +7,10 @@ BIN := $(VENV)/bin
 WHEELS ?= $(wildcard ../shared/wheels)
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt $(if $(WHEELS),--find-links $(WHEELS))
 
+CLUSTER := PYTHONPATH=tests $(BIN)/python -m cluster
+
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up check format test test-long generate clean
+.PHONY: help install install-dev up check format test test-long generate kube clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +55,9 @@ test: check ## everything but the long repetitions
 
 test-long: install-dev ## the long repetitions alone
 	$(BIN)/python -m pytest -m long -rP
+
+kube: install-dev ## build Kubernetes and etcd for the tests marked apiserver (10 minutes once)
+	@$(CLUSTER) kube
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

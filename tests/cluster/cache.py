@@ -25,7 +25,7 @@ def root() -> Path:
 
 
 def log_file(step: str) -> Path:
-    """Return where the output of `step` is kept; the next run of the same step overwrites it."""
+    """Return where the output of `step` is kept, newest at the end."""
     return root() / "logs" / f"{step.replace(' ', '-')}.log"
 
 

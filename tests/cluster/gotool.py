@@ -33,7 +33,7 @@ def build(step: str, name: str, ldflags: str) -> Path:
         argv = ["build", "-trimpath", "-mod=readonly", "-ldflags", ldflags, "-o", str(draft / name), "."]
         _go(step, argv, source, {"CGO_ENABLED": "0"})
 
-    inputs = [source / "go.mod", source / "go.sum", source / "main.go", ldflags, version()]
+    inputs: list[cache.Input] = [source / "go.mod", source / "go.sum", source / "main.go", ldflags, version()]
     return cache.artifact(name, inputs, make)
 
 
@@ -54,9 +54,7 @@ def install(step: str, package: str, name: str, ldflags: str = "-s -w") -> Path:
 
 def module_folder(step: str, module: str) -> Path:
     """Return the folder with the sources of `module` (PATH@VERSION), downloaded if absent."""
-    text = shell.output(
-        step, [compiler(), "mod", "download", "-json", module], timeout_seconds=5 * shell.MINUTE
-    )
+    text = shell.output(step, [compiler(), "mod", "download", "-json", module], timeout_seconds=5 * shell.MINUTE)
     folder = re.search(r'"Dir": "([^"]+)"', text)
     assert folder, text
     return Path(folder[1])
@@ -98,6 +96,6 @@ def _packaged() -> Path:
 def _go(step: str, argv: Sequence[str], cwd: Path, environment: dict[str, str]) -> None:
     """Run the compiler at low priority: whoever works on this machine goes first."""
     fixed = {"GOTOOLCHAIN": "local", "GOFLAGS": os.environ.get("GOFLAGS", ""), **environment}
-    command = ["nice", "-n", "10", compiler(), *argv]
+    command = ["nice", "-n", "10", str(compiler()), *argv]
     cure = "read the log; a module that cannot be had is a matter of GOPROXY and the network"
     shell.run(step, command, cwd=cwd, env=fixed, timeout_seconds=60 * shell.MINUTE, cure=cure)

@@ -19,7 +19,8 @@ TAIL_LINES = 15
 
 def say(text: str) -> None:
     """Tell the person who waits what happens now."""
-    print(f"[cluster] {text}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"[cluster] {text}\n")
+    sys.stderr.flush()
 
 
 def run(

@@ -1,0 +1,37 @@
+"""`python -m cluster STEP`: build and run what a real Kubernetes for tests needs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from cluster import cache, kube
+from cluster.errors import StepError
+
+STEPS: dict[str, tuple[Callable[[], None], str]] = {
+    "kube": (kube.main, "build Kubernetes and etcd as one binary"),
+}
+
+
+def main() -> int:
+    """Run the steps named on the command line and return the exit code."""
+    listed = "\n".join(f"  {name:10} {help_text}" for name, (_, help_text) in STEPS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m cluster",
+        description=__doc__,
+        epilog=f"steps:\n{listed}\ncache and logs: {cache.root()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("steps", nargs="+", choices=list(STEPS), metavar="STEP")
+    try:
+        for step in parser.parse_args().steps:
+            STEPS[step][0]()
+    except StepError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
