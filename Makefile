@@ -50,7 +50,7 @@ format: install-dev ## let ruff rewrite the files
 generate: install-dev ## protobuf modules
 	$(BIN)/python tools/gen_protos.py
 
-test: check ## everything but the long repetitions
+test: check kube ## everything but the long repetitions
 	$(BIN)/python -m pytest -m "not long and not e2e"
 
 test-long: install-dev ## the long repetitions alone

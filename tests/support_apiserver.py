@@ -34,6 +34,7 @@ START_SECONDS = 120.0
 # Below the range from which the kernel takes ports for clients: while the server is stopped nobody gets its port.
 PORTS = range(20_000, 30_000)
 PORT_TRIES = 5
+ETCD_SOCKET = "unix://etcd:1"
 
 
 class ApiServer:
@@ -146,8 +147,8 @@ class ApiServer:
         subprocess.run(command, check=True, capture_output=True, timeout=START_SECONDS)
 
     def _start_etcd(self) -> None:
-        client = f"unix://{self.folder}/etcd.sock:0"
-        peer = f"unix://{self.folder}/peer.sock:0"
+        # Sockets in the folder, the working directory: no port to lose to somebody else, nobody else can come in.
+        client, peer = ETCD_SOCKET, "unix://peer:1"
         flags = {
             "name": "test",
             "data-dir": self.folder / "etcd",
@@ -159,7 +160,7 @@ class ApiServer:
             "unsafe-no-fsync": "true",  # a killed process loses nothing; a lost machine may
         }
         self._spawn("etcd", flags)
-        self._etcd = client
+        self._wait_for("etcd", (self.folder / ETCD_SOCKET.removeprefix("unix://")).exists)
 
     def _start_apiserver_on_a_free_port(self) -> None:
         for attempt in range(PORT_TRIES):
@@ -180,7 +181,7 @@ class ApiServer:
             "advertise-address": "192.0.2.1",  # a loopback address is refused as an endpoint
             "endpoint-reconciler-type": "none",
             "cert-dir": self.folder / "certs",
-            "etcd-servers": self._etcd,
+            "etcd-servers": ETCD_SOCKET,
             "token-auth-file": self.folder / "tokens.csv",
             "authorization-mode": "RBAC",
             "allow-privileged": "true",
@@ -207,7 +208,7 @@ class ApiServer:
     def _spawn(self, component: str, flags: dict[str, object]) -> None:
         argv = [str(kube.command(component)), *(f"--{name}={value}" for name, value in flags.items())]
         log = self.folder / f"{component}.log"
-        self._processes[component] = Process(component, argv, log)
+        self._processes[component] = Process(component, argv, log, self.folder)
 
     def _wait_for(self, component: str, holds: Callable[[], bool]) -> None:
         process = self._processes[component]

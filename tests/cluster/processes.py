@@ -16,10 +16,10 @@ _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 class Process:
     """One running program with its output in a file."""
 
-    def __init__(self, name: str, argv: Sequence[str | Path], log: Path) -> None:
+    def __init__(self, name: str, argv: Sequence[str | Path], log: Path, cwd: Path) -> None:
         self.name = name
         self.log = log
-        self._popen = _spawner.submit(_spawn, argv, log).result()
+        self._popen = _spawner.submit(_spawn, argv, log, cwd).result()
 
     @property
     def pid(self) -> int:
@@ -51,10 +51,11 @@ class Process:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-num_lines:])
 
 
-def _spawn(argv: Sequence[str | Path], log: Path) -> subprocess.Popen[bytes]:
+def _spawn(argv: Sequence[str | Path], log: Path, cwd: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as out:
         return subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
