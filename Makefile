@@ -42,13 +42,15 @@ check: install-dev ## ruff, mypy, lint-imports, buf, generated code current
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/gen_protos.py --check
+	$(BIN)/python tools/gen_settings_doc.py --check
 
 format: install-dev ## let ruff rewrite the files
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: install-dev ## protobuf modules
+generate: install-dev ## protobuf modules, docs/settings.md
 	$(BIN)/python tools/gen_protos.py
+	$(BIN)/python tools/gen_settings_doc.py
 
 test: check kube ## everything but the long repetitions
 	$(BIN)/python -m pytest -m "not long and not e2e"

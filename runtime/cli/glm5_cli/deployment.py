@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from glm5_spec.resource import ResourceError, load_deployment, unused_locally
-
 from glm5_cli.errors import CliError
 from glm5_cli.layout import Layout
+from glm5_spec.resource import ResourceError, load_deployment, unused_locally
 
 
 def layout_from_file(path: str, model: str | None) -> tuple[Layout, list[str]]:

@@ -75,4 +75,4 @@ async def first_model(client: httpx.AsyncClient) -> str:
 async def highest_plain_token(client: httpx.AsyncClient) -> int:
     """Return a bound below which token ids are those of plain bytes in every GLM tokenizer."""
     response = await client.post("/tokenize", json={"prompt": "~"})
-    return max(64, *response.json()["tokens"])
+    return max([64, *map(int, response.json()["tokens"])])

@@ -19,6 +19,7 @@ from glm5_cli.announce import announce
 from glm5_cli.deployment import layout_from_file
 from glm5_cli.errors import CliError
 from glm5_cli.layout import Layout
+from glm5_cli.overrides import overrides
 from glm5_cli.ports import is_free
 from glm5_cli.supervisor import Supervisor
 from glm5_spec.admin import RoleState
@@ -42,6 +43,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--drain-seconds", type=float, default=30.0, help="how long running answers may go on at Ctrl-C"
     )
     parser.add_argument("--otlp-endpoint", metavar="URL", help="where traces go (OTLP over HTTP)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="ROLE.FIELD=VALUE",
+        help="a field of a role's settings (docs/settings.md), for example decode.cache_tokens=4096",
+    )
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
 
 
@@ -87,6 +95,7 @@ def layout(arguments: argparse.Namespace) -> Layout:
         "json_logs": arguments.log_format == "json",
     }
     found = dataclasses.replace(base, **{key: value for key, value in changes.items() if value is not None})
+    found = dataclasses.replace(found, overrides=overrides(arguments.set))
     if not Path(found.model_path, "config.json").is_file():
         raise CliError(f"{found.model_path} has no config.json: --model wants a Hugging Face checkpoint folder")
     return found
