@@ -6,11 +6,16 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from cluster import cache, kube
+from cluster import cache, helm, kind_cluster, kind_tool, kube, node_image
 from cluster.errors import StepError
 
 STEPS: dict[str, tuple[Callable[[], None], str]] = {
     "kube": (kube.main, "build Kubernetes and etcd as one binary"),
+    "helm": (helm.main, "build helm"),
+    "kind": (kind_tool.main, "build kind"),
+    "node-image": (node_image.main, "build the image of a cluster node"),
+    "up": (kind_cluster.up, "make the cluster: 1 control plane, 2 workers"),
+    "down": (kind_cluster.down, "remove the cluster and end the Docker engine that was started for it"),
 }
 
 

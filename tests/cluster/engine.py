@@ -24,7 +24,7 @@ def ensure() -> None:
         StepError: it cannot be installed or started.
     """
     debian.install(*debian.PACKAGES)
-    if not _answers():
+    if not answers():
         _start()
 
 
@@ -63,7 +63,7 @@ def _start() -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    _wait_for(lambda: _answers() or process.poll() is not None, READY_SECONDS, "did not answer")
+    _wait_for(lambda: answers() or process.poll() is not None, READY_SECONDS, "did not answer")
     if process.poll() is not None:
         raise _error(f"dockerd ended with code {process.returncode}")
 
@@ -78,7 +78,8 @@ def _runtime_flags(folder: Path) -> list[str]:
     return ["--add-runtime", f"granted={runtime}", "--default-runtime", "granted"]
 
 
-def _answers() -> bool:
+def answers() -> bool:
+    """Return whether an engine is there."""
     try:
         return subprocess.run(["docker", "info"], capture_output=True, timeout=30).returncode == 0
     except (subprocess.TimeoutExpired, FileNotFoundError):

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster import cache, shell
+from cluster import cache, debian, shell
 
 SUITE = "bookworm"
 FRESH_DAYS = 30
@@ -60,6 +60,7 @@ def _tar(step: str, variant: str, packages: Sequence[str]) -> Path:
     options += [f"--dpkgopt=path-exclude={pattern}" for pattern in UNWANTED]
 
     def make(draft: Path) -> None:
+        debian.install("mmdebstrap")
         shell.say(f"{step}: making a Debian root file system (1-2 minutes)")
         command = ["nice", "-n", "10", "mmdebstrap", "--mode=root", *options, SUITE, str(draft / "root.tar")]
         shell.run(step, command, cure="see in the log which package or mirror failed; it needs Debian's packages")
