@@ -42,6 +42,7 @@ check: install-dev ## ruff, mypy, lint-imports, buf, generated code current
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/gen_protos.py --check
+	$(BIN)/python tools/gen_crds.py --check
 	$(BIN)/python tools/gen_settings_doc.py --check
 
 format: install-dev ## let ruff rewrite the files
