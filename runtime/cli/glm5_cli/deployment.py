@@ -31,7 +31,7 @@ def layout_from_file(path: str, model: str | None) -> tuple[Layout, list[str]]:
         prefill=spec.prefill.initial_replicas,
         decode=spec.decode.initial_replicas,
         shards=spec.experts.shards,
-        groups=spec.experts.replicas,
+        groups=spec.experts.initial_replicas,
         dtype=spec.dtype,
         numerics=spec.numerics,
     )

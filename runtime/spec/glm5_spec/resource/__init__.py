@@ -2,7 +2,7 @@
 
 from glm5_spec.resource.deployment import ROLE_NAMES, DeploymentSpec, GLM5Deployment
 from glm5_spec.resource.expert_placement import GLM5ExpertPlacement, LayerHolding, ShardPlacement
-from glm5_spec.resource.load import DeploymentError, faults, from_object, load_deployment
+from glm5_spec.resource.load import ResourceError, faults, from_object, load_deployment
 from glm5_spec.resource.local import unused_locally
 from glm5_spec.resource.metadata import API_VERSION, GROUP, VERSION, Metadata, reference
 from glm5_spec.resource.role_scaler import GLM5RoleScaler
@@ -14,7 +14,6 @@ __all__ = [
     "ROLE_NAMES",
     "VERSION",
     "Condition",
-    "DeploymentError",
     "DeploymentSpec",
     "DeploymentStatus",
     "ExpertsStatus",
@@ -23,6 +22,7 @@ __all__ = [
     "GLM5RoleScaler",
     "LayerHolding",
     "Metadata",
+    "ResourceError",
     "RoleStatus",
     "ShardPlacement",
     "ShardStatus",

@@ -10,7 +10,7 @@ from glm5_spec.resource.deployment import GLM5Deployment
 from glm5_spec.resource.metadata import API_VERSION
 
 
-class DeploymentError(Exception):
+class ResourceError(Exception):
     """A deployment is wrong; the message names file, field, what is wrong and how to fix it."""
 
 
@@ -18,21 +18,21 @@ def load_deployment(path: str | Path) -> GLM5Deployment:
     """Return the GLM5Deployment in the YAML file `path`, checked as the API server would.
 
     Raises:
-        DeploymentError: no such file, no YAML, not exactly one GLM5Deployment in it, or a field is wrong.
+        ResourceError: no such file, no YAML, not exactly one GLM5Deployment in it, or a field is wrong.
     """
     try:
         documents = [one for one in yaml.safe_load_all(Path(path).read_text()) if one is not None]
     except OSError as error:
-        raise DeploymentError(f"cannot read {path}: {error.strerror}; check -f") from error
+        raise ResourceError(f"cannot read {path}: {error.strerror}; check -f") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DeploymentError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise ResourceError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     found = [one for one in documents if isinstance(one, dict) and one.get("kind") == GLM5Deployment.KIND]
     if len(found) != 1:
-        raise DeploymentError(f"{path} holds {len(found)} objects of kind GLM5Deployment; one is needed")
+        raise ResourceError(f"{path} holds {len(found)} objects of kind GLM5Deployment; one is needed")
     try:
         return GLM5Deployment.model_validate(found[0])
     except ValidationError as error:
-        raise DeploymentError(f"{path}: {faults(error)}") from error
+        raise ResourceError(f"{path}: {faults(error)}") from error
 
 
 def from_object(manifest: dict[str, Any]) -> GLM5Deployment:

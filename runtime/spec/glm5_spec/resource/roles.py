@@ -52,14 +52,14 @@ class Role(ResourceModel):
     """Small changes to the pods."""
 
     @property
-    def first_replicas(self) -> int:
+    def initial_replicas(self) -> int:
         """Return the number to begin with."""
         return self.scaling.min_replicas if self.scaling else self.replicas or 0
 
     def clamp(self, replicas: int) -> int:
         """Return `replicas` within the bounds of `scaling`; without scaling the spec's own number."""
         if self.scaling is None:
-            return self.first_replicas
+            return self.initial_replicas
         return max(self.scaling.min_replicas, min(replicas, self.scaling.max_replicas))
 
 

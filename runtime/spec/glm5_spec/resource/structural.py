@@ -39,26 +39,21 @@ def _convert(schema: Schema, definitions: Schema) -> Schema:
 
 
 def _default(node: Schema) -> Schema:
-    """Return the node with a default that says only what the defaults below it do not say."""
+    """Return the node with a default that is whole (rules are evaluated on it as it stands) and has no null in it."""
     if "default" in node:
-        node["default"] = _least(node["default"], node)
+        node["default"] = _without_null(node["default"])
         if node["default"] is None:
             del node["default"]
     return node
 
 
-def _least(value: Any, node: Schema) -> Any:
-    """Return `value` without what an API server fills in by itself."""
+def _without_null(value: Any) -> Any:
+    """Return `value` without what was not given."""
     if isinstance(value, list):
-        return [_least(one, node["items"]) for one in value]
-    if not isinstance(value, dict) or "properties" not in node:
-        return value
-    below = {key: _least(one, node["properties"][key]) for key, one in value.items() if one is not None}
-    return {
-        key: one
-        for key, one in below.items()
-        if one != node["properties"][key].get("default", one if one in ([], {}) else None)
-    }
+        return [_without_null(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _without_null(one) for key, one in value.items() if one is not None and one != {} and one != []}
+    return value
 
 
 def _map(node: Schema, definitions: Schema) -> Schema:
