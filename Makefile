@@ -9,6 +9,8 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraint
 
 CLUSTER := PYTHONPATH=tests $(BIN)/python -m cluster
 
+BUF := $(VENV)/buf/node_modules/.bin/buf
+
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev up check format test test-long generate kube clean
 
@@ -29,6 +31,10 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[dev]'
 	@touch $(VENV)/installed $@
 
+$(BUF): | $(BIN)/python
+	@command -v npm >/dev/null || { echo "buf comes from npm, which is not here (Debian: apt-get install npm)"; exit 1; }
+	npm install --prefix $(VENV)/buf --no-save --no-package-lock --silent @bufbuild/buf@1.75.0
+
 install: $(VENV)/installed ## make .venv with what `glm5 up` needs
 
 install-dev: $(VENV)/installed-dev ## the same and what tests and checks need
@@ -36,11 +42,13 @@ install-dev: $(VENV)/installed-dev ## the same and what tests and checks need
 up: install ## start every role on the demo model and say how to ask
 	@$(BIN)/glm5 up
 
-check: install-dev ## ruff, mypy, lint-imports, buf, generated code current
+check: install-dev $(BUF) ## ruff, mypy, lint-imports, buf, generated code current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BUF) lint
+	$(BUF) breaking --against '.git#ref=HEAD'
 	$(BIN)/python tools/gen_protos.py --check
 	$(BIN)/python tools/gen_crds.py --check
 	$(BIN)/python tools/gen_settings_doc.py --check
