@@ -8,6 +8,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from glm5_model.toy import write_toy
 
+TEXTS = ["Hello, world!\n\n  12345", "naïve café, 你好世界 👩‍💻", "\ttabs\r\nand\x00bytes", ""]
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
@@ -38,9 +40,7 @@ def test_the_next_token_layer_is_the_only_thing_that_transformers_does_not_know(
     assert {key.split(".")[2] for key in report["unexpected_keys"]} == {"2"}
 
 
-@pytest.mark.parametrize(
-    "text", ["Hello, world!\n\n  12345", "naïve café, 你好，世界 👩‍💻", "\ttabs\r\nand\x00bytes", ""]
-)
+@pytest.mark.parametrize("text", TEXTS)
 def test_the_tokenizer_loads_and_gives_text_back(tmp_path: Path, text: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(write_toy(tmp_path / "toy", num_sparse_layers=1))
     ids = tokenizer(text)["input_ids"]
