@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from cluster import cache, helm, kind_cluster, kind_tool, kube, node_image
+from cluster import cache, helm, images, kind_cluster, kind_tool, kube, node_image
 from cluster.errors import StepError
 
 STEPS: dict[str, tuple[Callable[[], None], str]] = {
@@ -15,6 +15,8 @@ STEPS: dict[str, tuple[Callable[[], None], str]] = {
     "kind": (kind_tool.main, "build kind"),
     "node-image": (node_image.main, "build the image of a cluster node"),
     "up": (kind_cluster.up, "make the cluster: 1 control plane, 2 workers"),
+    "images": (images.build, "build the operator, gateway and runtime images"),
+    "load": (images.load, "put these images onto the nodes"),
     "down": (kind_cluster.down, "remove the cluster and end the Docker engine that was started for it"),
 }
 

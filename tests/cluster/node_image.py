@@ -14,11 +14,8 @@ from cluster import cache, control_images, engine, kind_tool, kube, rootfs, shel
 
 STEP = "node-image"
 FILES = Path(__file__).parent / "files" / "node"
-METADATA = (
-    "ENV container=docker",
-    "STOPSIGNAL SIGRTMIN+3",
-    'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]',
-)
+# The container that imports the images runs something else.
+ENTRYPOINT = ("--change", 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]', "--change", "CMD []")
 CONTAINERD_CHANGES = (
     ('sandbox_image = "registry.k8s.io/pause:3.10"', f'sandbox_image = "{control_images.PAUSE_TAG}"'),
     # A machine may withhold CAP_SYS_RESOURCE, without which a score cannot be lowered.
@@ -65,7 +62,7 @@ def main() -> None:
 def _inputs() -> list[cache.Input]:
     changes = [text for pair in CONTAINERD_CHANGES for text in pair]
     own: list[cache.Input] = [FILES, kind_tool.MODULE, rootfs.node().parent.name, *changes, CNI_CONFIG]
-    return [*own, *METADATA, IMPORT_SCRIPT, *control_images.inputs()]
+    return [*own, *ENTRYPOINT, IMPORT_SCRIPT, *control_images.inputs()]
 
 
 def _build(name: str) -> None:
@@ -110,8 +107,7 @@ def _import_images(empty: str, name: str, images: Path) -> None:
     with _container(empty) as container:
         engine.docker(STEP, "cp", images, f"{container}:/images.tar")
         engine.docker(STEP, "exec", container, "bash", "-c", IMPORT_SCRIPT)
-        changes = [flag for line in METADATA for flag in ("--change", line)]
-        engine.docker(STEP, "commit", *changes, container, name)
+        engine.docker(STEP, "commit", *ENTRYPOINT, container, name)
 
 
 @contextlib.contextmanager
