@@ -1,1 +1,1 @@
-"""glm5_engine."""
+"""What prefill and decode workers share: pages, scheduler, step loop, sampler."""

@@ -1,0 +1,81 @@
+"""Computes the rows of one step: as one micro-batch or two, again where shards fail. Used by the engine's loop."""
+
+import asyncio
+import logging
+from collections.abc import Generator
+from time import monotonic
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from glm5_engine import metrics
+from glm5_engine.driver import Driver
+from glm5_engine.sequence import Entry
+from glm5_engine.step import batch_of, split
+from glm5_model.batch import Batch
+from glm5_model.cache import PagedCache
+from glm5_model.transformer import Collect, Dispatch
+from glm5_spec.settings import WorkerSettings
+from glm5_wire.errors import ServiceError
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 1.0
+
+
+class Model(Protocol):
+    """What the engine needs of glm5_model's Transformer."""
+
+    def forward(self, batch: Batch, cache: PagedCache) -> Generator[Dispatch | Collect, Tensor | None, Tensor]:
+        """Return the generator of one forward pass."""
+
+
+class Stepper:
+    """Computes steps, one at a time.
+
+    Args:
+        model: the mathematics.
+        cache: rows of the pages.
+        driver: computes and talks to the experts.
+        settings: deadline of the experts, threshold of micro-batches.
+    """
+
+    def __init__(self, model: Model, cache: PagedCache, driver: Driver, settings: WorkerSettings) -> None:
+        self._model, self._cache, self._driver, self._settings = model, cache, driver, settings
+
+    async def compute(self, entries: list[Entry]) -> Tensor:
+        """Return the logits of `entries`; begin again while shards are missing, within the experts' deadline.
+
+        A failed pass leaves nothing behind: the next one writes the same rows of the cache again.
+        """
+        deadline, pause = monotonic() + self._settings.expert_timeout_seconds, _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await self._forward(entries)
+            except ServiceError as error:
+                if not error.retriable or monotonic() + pause >= deadline:
+                    raise
+                log.warning("step begins again rows=%d cause=%s", sum(entry.count for entry in entries), error)
+            metrics.STEP_RETRIES.inc()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    async def _forward(self, entries: list[Entry]) -> Tensor:
+        """Return the logits of `entries`, computed as one micro-batch or as two that take turns."""
+        parts = split(entries, self._settings.micro_batch_rows)
+        if len(parts) == 1:
+            return await self._run(entries)
+        tasks = [asyncio.create_task(self._run(part)) for part in parts]
+        try:
+            return torch.cat(await asyncio.gather(*tasks))
+        finally:
+            # Nobody may write to the pages of a step that is over, so its tasks are over first.
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _run(self, entries: list[Entry]) -> Tensor:
+        batch = batch_of(entries)
+        return await self._driver.run(self._model.forward(batch, self._cache), sum(entry.count for entry in entries))
