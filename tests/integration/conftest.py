@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from glm5_model.toy import write_toy
+from support_apiserver import ApiServer
 from support_stack import Stack, running_stack
 
+CRDS = Path(__file__).parents[2] / "charts/glm5-operator/files/crds"
 DEMO = Path(__file__).parents[2] / "examples" / "demo-model"
 
 
@@ -40,3 +42,18 @@ def toy_stack(tmp_path_factory: pytest.TempPathFactory, toy: Path) -> Iterator[S
     options = ("--dtype", "float32", "--set", "all.detection_seconds=1")
     with running_stack(tmp_path_factory.mktemp("toy-stack"), toy, *options) as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def apiserver() -> Iterator[ApiServer]:
+    """A real API server for tests marked `apiserver`; each uses namespaces of its own and leaves it running."""
+    with ApiServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def glm5_api(apiserver: ApiServer) -> ApiServer:
+    """The same API server with our CustomResourceDefinitions."""
+    apiserver.kubectl("apply", "--server-side", "-f", str(CRDS))
+    apiserver.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", str(CRDS))
+    return apiserver
