@@ -1,0 +1,121 @@
+"""Loading an attention worker's part: everything but the routed experts."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from glm5_model import names
+from glm5_model.checkpoint.reader import Checkpoint
+from glm5_model.config import ModelConfig
+from glm5_model.weights import AttentionWeights, IndexerWeights, LayerWeights, MlpWeights, MoeWeights, MtpWeights
+
+Progress = Callable[[float], None]
+
+
+def load_attention(path: str | Path, dtype: torch.dtype, progress: Progress | None = None) -> AttentionWeights:
+    """Return everything but the routed experts of the checkpoint at `path`.
+
+    Args:
+        path: a checkpoint folder.
+        dtype: element type to compute in; the router stays float32.
+        progress: is told the share that is loaded, from 0 to 1, after each layer.
+
+    Raises:
+        ConfigError: config.json describes another model.
+        CheckpointError: a tensor is missing or damaged.
+    """
+    config = ModelConfig.from_dir(path)
+    with Checkpoint(path) as checkpoint:
+        return _Loader(checkpoint, config, dtype, progress or (lambda _: None)).load()
+
+
+class _Loader:
+    """Reads tensors and puts them into the shapes of `weights`."""
+
+    def __init__(self, checkpoint: Checkpoint, config: ModelConfig, dtype: torch.dtype, progress: Progress) -> None:
+        self.checkpoint, self.config, self.dtype, self.progress = checkpoint, config, dtype, progress
+        self.with_mtp = config.num_mtp_layers > 0 and checkpoint.has_prefix(names.layer_prefix(config.num_layers))
+        self.shapes = names.worker_shapes(config, self.with_mtp)
+
+    def load(self) -> AttentionWeights:
+        """Return the whole part."""
+        layers = []
+        for index in range(self.config.num_layers):
+            sparse, full = self.config.mlp_layer_types[index] == "sparse", self.config.indexer_types[index] == "full"
+            layers.append(self.layer(names.layer_prefix(index), sparse, full))
+            self.progress((index + 1) / (self.config.num_layers + 1))
+        weights = AttentionWeights(
+            embedding=self.tensor(names.EMBED),
+            layers=tuple(layers),
+            final_norm=self.tensor(names.FINAL_NORM),
+            head=self.product(names.HEAD),
+            mtp=self.mtp() if self.with_mtp else None,
+        )
+        self.progress(1.0)
+        return weights
+
+    def layer(self, prefix: str, sparse: bool, full: bool) -> LayerWeights:
+        """Return one layer."""
+        attention, indexer = prefix + "self_attn.", prefix + "self_attn.indexer."
+        from_hidden = [attention + "q_a_proj.weight", attention + "kv_a_proj_with_mqa.weight"]
+        from_query = [attention + "q_b_proj.weight"]
+        if full:
+            from_hidden += [indexer + "wk.weight", indexer + "weights_proj.weight"]
+            from_query += [indexer + "wq_b.weight"]
+        absorb_keys, expand_values = self.latent_products(attention + "kv_b_proj.weight")
+        return LayerWeights(
+            input_norm=self.tensor(prefix + "input_layernorm.weight"),
+            post_norm=self.tensor(prefix + "post_attention_layernorm.weight"),
+            from_hidden=self.product(*from_hidden),
+            q_norm=self.tensor(attention + "q_a_layernorm.weight"),
+            kv_norm=self.tensor(attention + "kv_a_layernorm.weight"),
+            from_query=self.product(*from_query),
+            absorb_keys=absorb_keys,
+            expand_values=expand_values,
+            output=self.product(attention + "o_proj.weight"),
+            indexer=self.indexer(indexer) if full else None,
+            mlp=self.moe(prefix + "mlp.") if sparse else self.mlp(prefix + "mlp."),
+        )
+
+    def latent_products(self, name: str) -> tuple[Tensor, Tensor]:
+        """Return kv_b_proj as keys [H, nope, C] and values [H, C, v]; its rows are grouped by head, keys first."""
+        config = self.config
+        heads, nope, rank = config.num_heads, config.qk_nope_head_dim, config.kv_lora_rank
+        per_head = self.tensor(name).view(heads, nope + config.v_head_dim, rank)
+        return per_head[:, :nope].contiguous(), per_head[:, nope:].transpose(1, 2).contiguous()
+
+    def indexer(self, prefix: str) -> IndexerWeights:
+        """Return the norm of a full layer's index keys."""
+        return IndexerWeights(self.tensor(prefix + "k_norm.weight"), self.tensor(prefix + "k_norm.bias"))
+
+    def mlp(self, prefix: str) -> MlpWeights:
+        """Return a gated MLP."""
+        gate_up = self.product(prefix + "gate_proj.weight", prefix + "up_proj.weight")
+        return MlpWeights(gate_up, self.product(prefix + "down_proj.weight"))
+
+    def moe(self, prefix: str) -> MoeWeights:
+        """Return router and shared expert of a sparse layer."""
+        router = self.tensor(prefix + "gate.weight", torch.float32).t().contiguous()
+        bias = self.tensor(prefix + "gate.e_score_correction_bias", torch.float32)
+        return MoeWeights(router, bias, self.mlp(prefix + "shared_experts."))
+
+    def mtp(self) -> MtpWeights:
+        """Return the MTP layer."""
+        prefix = names.layer_prefix(self.config.num_layers)
+        return MtpWeights(
+            layer=self.layer(prefix, sparse=True, full=True),
+            combine=self.product(prefix + "eh_proj.weight"),
+            embedding_norm=self.tensor(prefix + "enorm.weight"),
+            hidden_norm=self.tensor(prefix + "hnorm.weight"),
+            head_norm=self.tensor(prefix + "shared_head.norm.weight"),
+        )
+
+    def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """Return one tensor as it is named."""
+        return self.checkpoint.read(name, self.shapes[name], dtype or self.dtype)
+
+    def product(self, *parts: str) -> Tensor:
+        """Return weights that take the same input side by side, [in, out of all parts]."""
+        return torch.cat([self.tensor(name) for name in parts]).t().contiguous()

@@ -1,0 +1,108 @@
+"""Routed experts: what a shard holds and computes, and how a client sums the answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glm5_model.errors import NotHeld
+from glm5_model.kernels import Kernels
+
+
+@dataclass(frozen=True, slots=True)
+class LayerExperts:
+    """Some experts of one layer."""
+
+    experts: tuple[int, ...]
+    """Logical ids, ascending; slot i of the tensors is experts[i]."""
+    gate_up: Tensor
+    """[held, hidden, 2 * width]: gate first."""
+    down: Tensor
+    """[held, width, hidden]."""
+
+
+class ExpertWeights:
+    """Some routed experts of every sparse layer. Stateless: the same rows give the same answer on every holder."""
+
+    def __init__(self, layers: Mapping[int, LayerExperts]) -> None:
+        """Hold `layers` by index."""
+        self._layers = dict(layers)
+        self._slots = {i: {e: s for s, e in enumerate(held.experts)} for i, held in self._layers.items()}
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Return the indices of the layers, ascending."""
+        return tuple(sorted(self._layers))
+
+    def experts(self, layer: int) -> tuple[int, ...]:
+        """Return the logical ids held of `layer`, ascending; none where the layer is unknown."""
+        return self._layers[layer].experts if layer in self._layers else ()
+
+    def select(self, experts: tuple[int, ...]) -> "ExpertWeights":
+        """Return only `experts`, ascending ids that are held here; the tensors are copies.
+
+        Raises:
+            NotHeld: one of them is not.
+        """
+        kept = {}
+        for layer, held in self._layers.items():
+            slots = torch.tensor([self._slot(layer, expert) for expert in experts], dtype=torch.int64)
+            kept[layer] = LayerExperts(experts, held.gate_up[slots], held.down[slots])
+        return ExpertWeights(kept)
+
+    def product(self, layer: int, rows: Tensor, pair_rows: Tensor, pair_experts: Tensor, kernels: Kernels) -> Tensor:
+        """Return one unweighted output for each pair of a row and an expert.
+
+        Args:
+            layer: index of a sparse layer.
+            rows: [n, hidden].
+            pair_rows: [P] int64, indices into `rows`.
+            pair_experts: [P] int64, logical ids.
+            kernels: how to multiply.
+
+        Returns:
+            [P, hidden] in the dtype of `rows`, in the order of the pairs.
+
+        Raises:
+            NotHeld: a pair names an expert that is not here.
+        """
+        order = pair_experts.argsort(stable=True)
+        held, counts = torch.unique_consecutive(pair_experts[order], return_counts=True)
+        slots = [self._slot(layer, expert) for expert in held.tolist()]
+        sizes = counts.tolist()
+        if not slots:
+            return rows.new_empty(0, rows.shape[1])
+        weights = self._layers[layer]
+        groups = torch.split(rows[pair_rows[order]], sizes)  # each [group, hidden]
+        inner = torch.cat([kernels.linear(x, weights.gate_up[s]) for x, s in zip(groups, slots, strict=True)])
+        gate, up = inner.chunk(2, dim=-1)
+        active = torch.split(kernels.silu(gate) * up, sizes)  # each [group, width]
+        results = torch.cat([kernels.linear(x, weights.down[s]) for x, s in zip(active, slots, strict=True)])
+        outputs = torch.empty_like(results)
+        outputs[order] = results
+        return outputs
+
+    def _slot(self, layer: int, expert: int) -> int:
+        """Return where an expert lies."""
+        try:
+            return self._slots[layer][expert]
+        except KeyError:
+            raise NotHeld(layer, expert, self.experts(layer)) from None
+
+
+def combine(outputs: Tensor, gates: Tensor) -> Tensor:
+    """Return each row's experts' outputs times their gates, summed in ascending order of k in float32.
+
+    Args:
+        outputs: [N, k, hidden].
+        gates: [N, k] float32.
+
+    Returns:
+        [N, hidden] in the dtype of `outputs`.
+    """
+    weighted = outputs.to(torch.float32) * gates[:, :, None]
+    total = weighted[:, 0]
+    for position in range(1, outputs.shape[1]):
+        total = total + weighted[:, position]
+    return total.to(outputs.dtype)

@@ -1,0 +1,74 @@
+"""The forward pass of an attention worker, as a generator that never waits."""
+
+import torch
+from torch import Tensor
+
+from glm5_model.batch import Batch
+from glm5_model.cache import PagedCache
+from glm5_model.config import ModelConfig
+from glm5_model.errors import ModelError
+from glm5_model.exchange import Collect, Dispatch, Forward
+from glm5_model.feed_forward import mlp, route
+from glm5_model.kernels import Kernels
+from glm5_model.layer_attention import Selection, Step, layer_attention
+from glm5_model.layout import lay_out
+from glm5_model.norms import rms_norm
+from glm5_model.rope import RopeTable
+from glm5_model.weights import AttentionWeights, MlpWeights
+
+
+class Transformer:
+    """Everything of a model but the routed experts."""
+
+    def __init__(self, config: ModelConfig, weights: AttentionWeights, kernels: Kernels) -> None:
+        """Compute with `weights`, which must be on the kernels' device and of their dtype."""
+        self.config, self.weights, self.kernels = config, weights, kernels
+        embedding = weights.embedding
+        self._rope = RopeTable(config.qk_rope_head_dim, config.rope_theta, embedding.dtype, embedding.device)
+
+    def forward(self, batch: Batch, cache: PagedCache) -> Forward:
+        """Compute the rows of `batch`, write their cache entries, and return the wanted logits, [W, vocab] float32.
+
+        Yields for each sparse layer a Dispatch, to be answered with None, and later a Collect, to be answered with
+        the gated sum of the routed experts, [N, hidden]. A row sees the rows of its own sequence up to itself.
+
+        Args:
+            batch: new rows of any number of sequences.
+            cache: with pages for all rows, the earlier rows filled.
+
+        Raises:
+            CacheError: a page table does not reach its sequence's last row.
+        """
+        config, kernels = self.config, self.kernels
+        layout = lay_out(batch, cache, config.index_topk)
+        cos, sin = self._rope.at(layout.positions, layout.last_position)
+        step = Step(config, kernels, cache, layout, cos, sin)
+        hidden = self.weights.embedding[layout.token_ids]
+        selection: Selection = []
+        for index, layer in enumerate(self.weights.layers):
+            normed = rms_norm(hidden, layer.input_norm, config.rms_norm_eps)
+            mixed, selection = layer_attention(step, index, normed, layer, selection)
+            hidden = hidden + mixed
+            normed = rms_norm(hidden, layer.post_norm, config.rms_norm_eps)
+            if isinstance(layer.mlp, MlpWeights):
+                hidden = hidden + mlp(normed, layer.mlp, kernels)
+                continue
+            expert_ids, gates = route(normed, layer.mlp, config, kernels)
+            yield Dispatch(index, normed, expert_ids, gates)
+            shared = mlp(normed, layer.mlp.shared, kernels)
+            routed = yield Collect(index)
+            hidden = hidden + (_checked(routed, index, normed) + shared)
+        final = rms_norm(hidden[layout.wanted], self.weights.final_norm, config.rms_norm_eps)
+        return kernels.linear(final, self.weights.head).to(torch.float32)
+
+
+def _checked(routed: Tensor | None, layer: int, rows: Tensor) -> Tensor:
+    """Return what a driver sent for a Collect, if it fits.
+
+    Raises:
+        ModelError: nothing was sent, or another shape.
+    """
+    if routed is None or routed.shape != rows.shape:
+        seen = "nothing" if routed is None else f"shape {list(routed.shape)}"
+        raise ModelError(f"layer {layer}: the driver answered Collect with {seen}, wanted {list(rows.shape)}")
+    return routed.to(rows.dtype)
