@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from glm5_model.transformer import Collect, Dispatch
+from glm5_model.exchange import Collect, Dispatch
 
 INLINE_SECONDS = 0.0025
 """A section that is expected to take longer leaves the event loop."""

@@ -201,6 +201,9 @@ class Engine:
             outcome.fail(self.scheduler, [entry.sequence for entry in entries], lambda: error)
         elif logits is not None:
             await self._apply(entries, counts, logits)
+        for entry in entries:
+            if entry.sequence.request.is_over:
+                self._arrivals.pop(entry.sequence.request, None)
         metrics.STEP_SECONDS.observe(perf_counter() - start)
         self._observe()
 
@@ -237,9 +240,6 @@ class Engine:
             first += count
         if drawing:
             await self._draw(drawing, values)
-        for entry in entries:
-            if entry.sequence.request.is_over:
-                self._arrivals.pop(entry.sequence.request, None)
 
     async def _draw(self, drawing: list[tuple[Sequence, int]], values: Logits) -> None:
         """Draw a token for each sequence from its row of `values`."""

@@ -15,7 +15,7 @@ from glm5_engine.sequence import Entry
 from glm5_engine.step import batch_of, split
 from glm5_model.batch import Batch
 from glm5_model.cache import PagedCache
-from glm5_model.transformer import Collect, Dispatch
+from glm5_model.exchange import Collect, Dispatch
 from glm5_spec.settings import WorkerSettings
 from glm5_wire.errors import ServiceError
 

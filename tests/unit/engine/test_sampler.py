@@ -70,7 +70,7 @@ def test_a_greedy_batch_equals_its_rows_alone():
 
 def test_a_sampled_row_draws_the_same_alone_and_in_a_crowd():
     rows = np.random.default_rng(1).normal(size=(8, 300)).astype(np.float32)
-    kinds = [dict(seed=i, temperature=0.5 + i, top_p=0.9 if i % 2 else 1.0) for i in range(8)]
+    kinds = [{"seed": i, "temperature": 0.5 + i, "top_p": 0.9 if i % 2 else 1.0} for i in range(8)]
     crowd = sample(rows, [choice(**kind) for kind in kinds])
     assert [r.token_id for r in crowd] == [token(row, **kind) for row, kind in zip(rows, kinds, strict=True)]
 
@@ -106,17 +106,17 @@ def test_draws_follow_the_distribution():
 @pytest.mark.parametrize(
     ("fields", "allowed"),
     [
-        (dict(top_k=2), {0, 1}),
-        (dict(top_p=0.5), {0}),
-        (dict(top_p=0.51), {0, 1}),
-        (dict(top_p=0.8), {0, 1, 2}),
-        (dict(min_p=0.45), {0, 1}),
-        (dict(min_p=0.24), {0, 1, 2, 3}),
-        (dict(min_p=0.24, top_k=3), {0, 1, 2}),
+        ({"top_k": 2}, {0, 1}),
+        ({"top_p": 0.5}, {0}),
+        ({"top_p": 0.51}, {0, 1}),
+        ({"top_p": 0.8}, {0, 1, 2}),
+        ({"min_p": 0.45}, {0, 1}),
+        ({"min_p": 0.24}, {0, 1, 2, 3}),
+        ({"min_p": 0.24, "top_k": 3}, {0, 1, 2}),
         # top_p is a share of what top_k leaves: 0.5 / 0.75 = 0.67 is enough for 0.6.
-        (dict(top_k=2, top_p=0.6), {0}),
-        (dict(top_k=1), {0}),
-        (dict(temperature=1e-9), {0}),
+        ({"top_k": 2, "top_p": 0.6}, {0}),
+        ({"top_k": 1}, {0}),
+        ({"temperature": 1e-9}, {0}),
     ],
 )
 def test_filters_leave_exactly_their_candidates(fields, allowed):
@@ -143,7 +143,7 @@ def test_a_flat_distribution_over_many_tokens_is_drawn_to_its_end():
     st.integers(0, 2**64 - 1),
 )
 def test_a_draw_is_that_of_the_plain_definition(row, temperature, top_p, top_k, min_p, seed):
-    fields = dict(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, seed=seed)
+    fields = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p, "seed": seed}
     params = SamplingParams(max_tokens=1, **fields)
     values = np.array(row, dtype=np.float32)
     expected = reference(values.astype(np.float64), params, uniform(seed, 0, 0))
@@ -192,7 +192,7 @@ def test_penalties_count_recorded_tokens():
 def test_min_tokens_forbids_stop_ids_until_then():
     row = np.zeros(9)
     row[7], row[8], row[2] = 5, 4, 3
-    fields = dict(temperature=0, stop_token_ids=(8,), min_tokens=2)
+    fields = {"temperature": 0, "stop_token_ids": (8,), "min_tokens": 2}
     assert token(row, **fields) == 2
     assert token(row, outputs=(2,), **fields) == 2
     assert token(row, outputs=(2, 2), **fields) == 7
@@ -205,7 +205,7 @@ def test_ignore_eos_lets_the_models_stops_pass_but_not_the_requests():
 
 def test_logprobs_are_of_the_row_over_temperature_before_bias_and_filters():
     row = np.array([2.0, 1.0, 0.0, 0.5])
-    fields = dict(temperature=2.0, top_k=1, logit_bias={1: 50.0}, logprobs=True, top_logprobs=2)
+    fields = {"temperature": 2.0, "top_k": 1, "logit_bias": {1: 50.0}, "logprobs": True, "top_logprobs": 2}
     (result,) = sample(logits(row), [choice(**fields)])
     expected = row / 2 - np.log(np.exp(row / 2).sum())
     assert result.token_id == 1
@@ -223,7 +223,7 @@ def test_greedy_logprobs_are_of_the_raw_row_with_equals_ranked_by_id():
     assert result.logprob.logprob == pytest.approx(3 - np.log(np.exp(row).sum()))
 
 
-@pytest.mark.parametrize("fields", [dict(temperature=0), dict(temperature=1.0)])
+@pytest.mark.parametrize("fields", [{"temperature": 0}, {"temperature": 1.0}])
 def test_a_row_that_is_not_finite_has_no_token_and_harms_no_other(fields):
     bad, good = sample(logits([0, np.nan, 1], [0, 1, 2]), [choice(**fields), choice(temperature=0)])
     assert isinstance(bad, NotFinite)
