@@ -1,0 +1,1 @@
+"""The dispatcher: who may run now, on which decode worker, and what happens when that worker is lost."""

@@ -1,0 +1,1 @@
+"""The HTTP side: routes, middleware, streaming, and the OpenAPI document."""

@@ -1,0 +1,1 @@
+"""From tokens to answers: text, reasoning, tool calls, and the OpenAI objects that carry them. Pure."""

@@ -1,0 +1,1 @@
+"""Request bodies in the shape of the OpenAI API: validation, defaults, and errors that name the field."""
