@@ -1,1 +1,1 @@
-"""glm5_decode."""
+"""The decode worker: prompts in, token streams out."""

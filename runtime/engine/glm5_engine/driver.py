@@ -17,9 +17,11 @@ from torch import Tensor
 
 from glm5_model.exchange import Collect, Dispatch
 
-INLINE_SECONDS = 0.0025
+INLINE_SECONDS = 0.003
 """A section that is expected to take longer leaves the event loop."""
-_WEIGHT = 0.3
+_WEIGHT_SHORTER = 0.5
+_WEIGHT_LONGER = 0.1
+"""Weights of a new measurement: what takes longer than usual was mostly disturbed, what is shorter was not."""
 _FEW_ROWS = 4
 """Batches up to this size run inline until they are measured."""
 
@@ -120,7 +122,9 @@ class Driver:
         start = perf_counter()
         result = section()
         seconds = perf_counter() - start
-        self._seconds[key] = self._seconds.get(key, seconds) * (1 - _WEIGHT) + seconds * _WEIGHT
+        usual = self._seconds.get(key, seconds)
+        weight = _WEIGHT_LONGER if seconds > usual else _WEIGHT_SHORTER
+        self._seconds[key] = usual + (seconds - usual) * weight
         self._sections += 1
         return result
 

@@ -35,15 +35,15 @@ def num_logits(entry: Entry) -> int:
     return entry.count if entry.wants_all else int(entry.samples)
 
 
-def _rows(entry: Entry) -> SequenceRows:
-    sequence = entry.sequence
-    token_ids = torch.tensor(sequence.tokens[entry.start : entry.end], dtype=torch.int64)
-    logits: Literal["none", "last", "all"] = "all" if entry.wants_all else "last" if entry.samples else "none"
-    return SequenceRows(token_ids, entry.start, _table(sequence), logits)
-
-
-def _table(sequence: Sequence) -> Tensor:
+def page_table(sequence: Sequence) -> Tensor:
     """Return the page table as int64; made anew after a change only."""
     if sequence.table is None:
         sequence.table = torch.tensor(sequence.pages, dtype=torch.int64)
     return sequence.table
+
+
+def _rows(entry: Entry) -> SequenceRows:
+    sequence = entry.sequence
+    token_ids = torch.tensor(sequence.tokens[entry.start : entry.end], dtype=torch.int64)
+    logits: Literal["none", "last", "all"] = "all" if entry.wants_all else "last" if entry.samples else "none"
+    return SequenceRows(token_ids, entry.start, page_table(sequence), logits)

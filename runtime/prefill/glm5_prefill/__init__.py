@@ -1,1 +1,1 @@
-"""glm5_prefill."""
+"""The prefill worker: prompt in, cache chunks out."""
