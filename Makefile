@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 WHEELS ?= $(wildcard ../shared/wheels)
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt $(if $(WHEELS),--find-links $(WHEELS))
 
-CLUSTER := PYTHONPATH=tests $(BIN)/python -m cluster
+CLUSTER := WHEELS=$(WHEELS) PYTHONPATH=tests $(BIN)/python -m cluster
 
 BUF := $(VENV)/buf/node_modules/.bin/buf
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up check format test test-long generate kube clean
+.PHONY: help install install-dev up check format test test-long generate kube cluster kind kind-down test-e2e clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,6 +69,18 @@ test-long: install-dev ## the long repetitions alone
 
 kube: install-dev ## build Kubernetes and etcd for the tests marked apiserver (10 minutes once)
 	@$(CLUSTER) kube
+
+cluster: install-dev ## make a kind cluster with the images on it (as root; builds what this machine lacks)
+	@$(CLUSTER) up images load
+
+kind: install-dev ## the same with the operator and a demo deployment, and say how to ask it
+	@$(CLUSTER) up images load demo
+
+kind-down: $(BIN)/python ## remove the cluster and what was started for it
+	@$(CLUSTER) down
+
+test-e2e: cluster ## the tests in the kind cluster
+	WHEELS=$(WHEELS) $(BIN)/python -m pytest -m e2e
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from cluster import cache, helm, images, kind_cluster, kind_tool, kube, node_image
+from cluster import cache, demo, helm, images, kind_cluster, kind_tool, kube, node_image
 from cluster.errors import StepError
 
 STEPS: dict[str, tuple[Callable[[], None], str]] = {
@@ -17,6 +17,7 @@ STEPS: dict[str, tuple[Callable[[], None], str]] = {
     "up": (kind_cluster.up, "make the cluster: 1 control plane, 2 workers"),
     "images": (images.build, "build the operator, gateway and runtime images"),
     "load": (images.load, "put these images onto the nodes"),
+    "demo": (demo.main, "install the operator and a deployment, and say how to ask it"),
     "down": (kind_cluster.down, "remove the cluster and end the Docker engine that was started for it"),
 }
 

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from cluster import cache, engine, kind_cluster, rootfs, shell, wheels
+from cluster import cache, engine, node_load, rootfs, shell, wheels
 
 STEP = "images"
 DOCKERFILE = wheels.REPOSITORY / "images" / "Dockerfile"
@@ -29,16 +29,15 @@ def build() -> None:
     """
     engine.ensure()
     with cache.locked(STEP):
-        base = base_image()
+        base, project = base_image(), wheels.project()
         for image, extras in EXTRAS.items():
-            _build_if_changed(image, extras, base)
+            _build_if_changed(image, extras, base, project)
     shell.say(f"{STEP}: {' '.join(map(tag, EXTRAS))}")
 
 
 def load() -> None:
-    """Put the images onto all nodes that lack them."""
-    for image in EXTRAS:
-        kind_cluster.load(tag(image))
+    """Put the images onto the workers that lack them."""
+    node_load.load([tag(image) for image in EXTRAS])
 
 
 def base_image() -> str:
@@ -54,16 +53,16 @@ def base_image() -> str:
     return name
 
 
-def _build_if_changed(image: str, extras: str, base: str) -> None:
+def _build_if_changed(image: str, extras: str, base: str, project: Path) -> None:
     dependencies = wheels.dependencies(image, extras)
-    inputs = cache.digest([base, dependencies.name, DOCKERFILE, *wheels.project_inputs()])
+    inputs = cache.digest([base, dependencies.name, project.name, DOCKERFILE])
     if _inputs_of(tag(image)) == inputs:
         return
     shell.say(f"{STEP}: building {tag(image)}")
     with tempfile.TemporaryDirectory(prefix="image-", dir=cache.root()) as folder:
         context = Path(folder)
         shutil.copy(DOCKERFILE, context)
-        for name, source in ("dependencies", dependencies), ("project", wheels.project()), ("pip", wheels.pip()):
+        for name, source in ("dependencies", dependencies), ("project", project), ("pip", wheels.pip()):
             shutil.copytree(source, context / name, copy_function=os.link)
         arguments = {"BASE_IMAGE": base, "ROLE": image, "REVISION": _revision(), "VERSION": _version(context)}
         flags = [f"--build-arg={key}={value}" for key, value in (arguments | {"INPUTS": inputs}).items()]

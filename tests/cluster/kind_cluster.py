@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from cluster import cache, engine, kind_tool, kube, node_image, shell
@@ -67,14 +66,6 @@ def kubectl(*args: str, stdin: str = "", timeout_seconds: float = shell.MINUTE) 
     """
     command = [str(kube.command("kubectl")), "--kubeconfig", str(kubeconfig()), *args]
     return shell.output(STEP, command, stdin=stdin, timeout_seconds=timeout_seconds)
-
-
-def load(tag: str, on: Sequence[str] = ()) -> None:
-    """Put an image of the Docker engine onto nodes (all of them by default); nothing happens where it is."""
-    shell.say(f"{STEP}: loading {tag}")
-    where = ["--nodes", ",".join(on)] if on else []
-    command = [str(kind_tool.binary()), "load", "docker-image", "--name", NAME, tag, *where]
-    shell.run("load", command, timeout_seconds=20 * shell.MINUTE)
 
 
 def _create(image: str) -> None:

@@ -29,7 +29,7 @@ def run(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    stdin: bytes | None = None,
+    stdin: Path | None = None,
     timeout_seconds: float = 30 * MINUTE,
     cure: str = "read the log, mend the cause and run the same command again",
 ) -> None:
@@ -40,7 +40,7 @@ def run(
         argv: program and arguments.
         cwd: where to run it.
         env: variables on top of this process's own.
-        stdin: what the program reads; nothing if absent.
+        stdin: the file that the program reads; nothing if absent.
         timeout_seconds: after this the program and its children are killed.
         cure: what to do if it fails.
 
@@ -49,10 +49,10 @@ def run(
     """
     log = cache.log_file(step)
     began = time.monotonic()
-    with log.open("ab") as out:
+    with log.open("ab") as out, (stdin or Path(os.devnull)).open("rb") as source:
         out.write(f"$ {' '.join(map(str, argv))}\n".encode())
         out.flush()
-        code = _run_to_end(step, argv, cwd, env, stdin, timeout_seconds, out.fileno(), log)
+        code = _run_to_end(step, argv, cwd, env, source.fileno(), timeout_seconds, out.fileno(), log)
     if code != 0:
         reason = f"exit code {code} after {time.monotonic() - began:.0f} s\n{_tail(log)}"
         raise StepError(step, reason, cure, log)
@@ -79,7 +79,7 @@ def _run_to_end(
     argv: Sequence[str | Path],
     cwd: Path | None,
     env: Mapping[str, str] | None,
-    stdin: bytes | None,
+    stdin: int,
     timeout_seconds: float,
     out: int,
     log: Path,
@@ -89,7 +89,7 @@ def _run_to_end(
             argv,
             cwd=cwd,
             env={**os.environ, **(env or {})},
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdin=stdin,
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -97,7 +97,7 @@ def _run_to_end(
     except OSError as error:
         raise StepError(step, str(error), f"install {argv[0]}", log) from error
     try:
-        process.communicate(stdin, timeout=timeout_seconds)
+        process.wait(timeout_seconds)
     except subprocess.TimeoutExpired as error:
         raise StepError(step, f"not done after {timeout_seconds:.0f} s", "read the log", log) from error
     finally:

@@ -39,12 +39,7 @@ def project() -> Path:
         shell.say("images: building the project's wheel")
         _pip("wheel", "--no-deps", "-w", str(draft), str(REPOSITORY))
 
-    return cache.artifact("wheel-glm5-serve", [*project_inputs(), _python()], make)
-
-
-def project_inputs() -> list[cache.Input]:
-    """Return the files that decide about the project's wheel."""
-    return [REPOSITORY / name for name in SOURCES]
+    return cache.artifact("wheel-glm5-serve", [*(REPOSITORY / name for name in SOURCES), _python()], make)
 
 
 def pip() -> Path:
