@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 NAMES = [
@@ -50,24 +51,32 @@ NAMES = [
 ]
 """Capability names by their bit, as linux/capability.h numbers them."""
 
-SCRIPT = """#!/bin/sh
+SCRIPT = """#!{python} -IS
 # runc without the capabilities that this machine withholds; a request for one would fail every container.
-set -eu
-drop='{drop}'
-without() {{ # FILE PATH: edit in place, since the caller holds the file open
-    jq --argjson drop "$drop" "if $2 then $2 |= with_entries(.value -= \\$drop) else . end" "$1" > "$1.new"
-    cat "$1.new" > "$1"
-    rm "$1.new"
-}}
-previous=
-for argument in "$@"; do
-    case $previous in
-    --bundle | -b) without "$argument/config.json" .process.capabilities ;;
-    --process | -p) without "$argument" .capabilities ;;
-    esac
-    previous=$argument
-done
-exec runc "$@"
+import json, os, sys
+
+WITHHELD = {withheld}
+
+
+def drop(path, *keys):
+    with open(path, "r+") as file:  # in place: the caller holds the file open
+        request = part = json.load(file)
+        for key in keys:
+            part = part.get(key) or {{}}
+        sets = part.get("capabilities") or {{}}
+        for name, asked in sets.items():
+            sets[name] = [one for one in asked or [] if one not in WITHHELD]
+        file.seek(0)
+        json.dump(request, file)
+        file.truncate()
+
+
+for flag, value in zip(sys.argv, sys.argv[1:]):
+    if flag in ("--bundle", "-b"):
+        drop(os.path.join(value, "config.json"), "process")
+    elif flag in ("--process", "-p"):
+        drop(value)
+os.execvp("runc", ["runc", *sys.argv[1:]])
 """
 
 
@@ -80,5 +89,5 @@ def missing(status: str) -> list[str]:
 
 def write_runtime(path: Path, withheld: list[str]) -> None:
     """Write the runtime that asks for none of `withheld` to `path`, executable."""
-    path.write_text(SCRIPT.format(drop=json.dumps(withheld)))
+    path.write_text(SCRIPT.format(python=Path(sys.executable).resolve(), withheld=json.dumps(withheld)))
     path.chmod(0o755)

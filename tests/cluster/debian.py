@@ -10,7 +10,7 @@ from cluster import cache, shell
 from cluster.errors import StepError
 
 # The Docker engine with what it and kind call, and the builder of root file systems.
-PACKAGES = ("docker.io", "iptables", "iproute2", "jq", "mmdebstrap", "gcc", "libc6-dev", "procps")
+PACKAGES = ("docker.io", "iptables", "iproute2", "mmdebstrap", "gcc", "libc6-dev", "procps")
 
 
 def install(*packages: str) -> None:

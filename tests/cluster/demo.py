@@ -77,7 +77,8 @@ def _wait_ready() -> None:
 
 def _how_to_ask() -> str:
     url = f"http://127.0.0.1:{kind_cluster.DEMO_PORT}"
-    question = json.dumps({"messages": [{"role": "user", "content": "What is glm5-serve?"}]})
+    model = kind_cluster.kubectl("get", "glm5", "-n", NAMESPACE, NAME, "-o", "jsonpath={.spec.model.servedNames[0]}")
+    question = json.dumps({"model": model, "messages": [{"role": "user", "content": "What is glm5-serve?"}]})
     return f"""{STEP}: ready
 
   {kind_cluster.kubectl("get", "glm5", "-n", NAMESPACE).strip()}

