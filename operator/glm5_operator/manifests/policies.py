@@ -74,13 +74,13 @@ def _tcp(*ports: int) -> list[dict[str, Any]]:
 def _policy(
     deployment: GLM5Deployment, what: str, chosen: dict[str, str], ingress: list[Manifest], egress: list[Manifest]
 ) -> Manifest:
-    """Return a policy for pods of the deployment with the labels `chosen`; an empty list lets nothing through."""
+    """Return a policy for pods of the deployment with the labels `chosen`; without rules nothing passes."""
     name = deployment.metadata.name
-    spec = {
+    spec: dict[str, Any] = {
         "podSelector": {"matchLabels": {**names.selector(name), **chosen}},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": ingress,
-        "egress": egress,
     }
+    # The API server does not keep an empty list: written again it would be a change for ever.
+    spec |= {key: rules for key, rules in (("ingress", ingress), ("egress", egress)) if rules}
     meta = base.metadata(deployment, names.network_policy(name, what))
     return base.manifest("networking.k8s.io/v1", "NetworkPolicy", meta, spec=spec)
