@@ -216,7 +216,7 @@ class ToolCallParser:
             return []
         decided = len(self._pending) - held_back(self._pending, (VALUE_END,))
         text, self._pending = self._pending[:decided], self._pending[decided:]
-        return self._string(text)
+        return self._string(text) if text else []
 
     def _is_string(self) -> bool:
         """Return whether the current value is declared as a string."""
