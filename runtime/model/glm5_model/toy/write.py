@@ -76,11 +76,16 @@ def write_checkpoint(
         file_bytes: see `ToySizes`.
     """
     write_files(folder, tensors, file_bytes)
-    _write_json(folder / "tokenizer.json", tokenizer_json(merges))
-    _write_json(folder / "tokenizer_config.json", tokenizer_config_json(config["max_position_embeddings"]))
+    write_tokenizer(folder, merges, variant, config["max_position_embeddings"])
+    write_json(folder / "generation_config.json", generation_config_json(config["eos_token_id"]))
+    write_json(folder / "config.json", config)
+
+
+def write_tokenizer(folder: Path, merges: Merges, variant: str, max_length: int) -> None:
+    """Write the files that turn text and messages into token ids; see `write_checkpoint`."""
+    write_json(folder / "tokenizer.json", tokenizer_json(merges))
+    write_json(folder / "tokenizer_config.json", tokenizer_config_json(max_length))
     (folder / "chat_template.jinja").write_text(chat_template(variant), encoding="utf-8")
-    _write_json(folder / "generation_config.json", generation_config_json(config["eos_token_id"]))
-    _write_json(folder / "config.json", config)
 
 
 def chat_template(variant: str) -> str:
@@ -116,5 +121,6 @@ def _claim(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` for people to read: indented, in UTF-8."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
