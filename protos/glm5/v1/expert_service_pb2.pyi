@@ -321,8 +321,11 @@ class Welcome(_message.Message):
 
     PEER_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
+    MAX_ROWS_FIELD_NUMBER: _builtins.int
     window: _builtins.int
     """window of batches that may be in flight on the stream."""
+    max_rows: _builtins.int
+    """max_rows of one batch on this lane; larger ones are refused as INVALID."""
     @_builtins.property
     def peer(self) -> _peer_pb2.Peer:
         """peer describes the shard."""
@@ -332,10 +335,11 @@ class Welcome(_message.Message):
         *,
         peer: _peer_pb2.Peer | None = ...,
         window: _builtins.int = ...,
+        max_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["peer", b"peer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["peer", b"peer", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_rows", b"max_rows", "peer", b"peer", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -433,7 +437,7 @@ class Progress(_message.Message):
     counter: _builtins.int
     """counter of the step thread."""
     queued: _builtins.int
-    """queued batches."""
+    """queued batches of this stream, the running ones included."""
     draining: _builtins.bool
     """draining shards want no new batches."""
     def __init__(

@@ -1,1 +1,1 @@
-"""glm5_experts."""
+"""An experts shard: rows of any attention worker in, outputs of the experts held here out. Stateless."""

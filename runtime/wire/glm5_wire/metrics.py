@@ -3,10 +3,11 @@
 Units are in the names (`_seconds`, `_bytes`, `_total` for counts). `vllm:` names have vLLM's meaning.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily
 
 REGISTRY = CollectorRegistry()
 """What `/metrics` shows."""
@@ -56,3 +57,30 @@ def histogram(
 
 def _note(name: str, kind: str, meaning: str, labels: Sequence[str]) -> None:
     DECLARED[name] = Declared(name, kind, meaning, tuple(labels))
+
+
+Samples = Callable[[], Iterable[tuple[Sequence[str], float]]]
+
+
+class CollectedCounter:
+    """A counter with very many labels, whose values are read from their owner when somebody asks."""
+
+    def __init__(self, name: str, meaning: str, labels: Sequence[str]) -> None:
+        self._name, self._meaning, self._labels = name, meaning, labels
+        self.read: Samples = tuple
+        """Returns label values and value of each sample; set by the owner."""
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Yield the samples of now."""
+        family = CounterMetricFamily(self._name, self._meaning, labels=self._labels)
+        for labels, value in self.read():
+            family.add_metric(labels, value)
+        yield family
+
+
+def collected_counter(name: str, meaning: str, labels: Sequence[str]) -> CollectedCounter:
+    """Declare a counter whose owner is asked for the samples."""
+    _note(name, "counter", meaning, labels)
+    made = CollectedCounter(name, meaning, labels)
+    REGISTRY.register(made)
+    return made

@@ -83,11 +83,21 @@ class PeerRegistry:
         self._tasks.clear()
         self._watchers.clear()
 
-    def peers(self, role: Role) -> list[PeerHandle]:
-        """Return the usable peers of a role (same deployment, alive, ready, not draining), by name."""
+    def peers(self, role: Role, leaving: bool = False) -> list[PeerHandle]:
+        """Return the usable peers of a role (same deployment, alive, ready, not draining), by name.
+
+        Args:
+            role: as a number of the wire.
+            leaving: return also those that drain.
+        """
         name = NAMES[role]
-        found = [w.handle for w in self._watchers.values() if w.role == name and w.usable and w.handle is not None]
-        return sorted(found, key=lambda handle: (handle.peer.name, handle.address))
+        watchers = [w for w in self._watchers.values() if w.role == name and (w.usable or (leaving and w.leaving))]
+        found: dict[str, PeerHandle] = {}
+        for handle in (watcher.handle for watcher in watchers):
+            # A process may be known by its port and by its Unix socket, which is faster.
+            if handle and (handle.peer.incarnation not in found or handle.address.startswith("unix:")):
+                found[handle.peer.incarnation] = handle
+        return sorted(found.values(), key=lambda handle: (handle.peer.name, handle.address))
 
     def all_peers(self) -> list[PeerState]:
         """Return every peer that is watched, with the reason where it is not usable."""

@@ -23,6 +23,8 @@ STALL_FACTOR = 5
 """A progress counter may stand still for this many detection times before its process counts as hung: a step may be
 longer than a detection time, a silent connection may not."""
 
+DRAINING = "is draining"
+
 _PAUSE_SECONDS = 0.2
 
 
@@ -87,6 +89,11 @@ class Watcher:
     def usable(self) -> bool:
         """Return whether work may be sent there."""
         return not self.reason and self.handle is not None
+
+    @property
+    def leaving(self) -> bool:
+        """Return whether it drains: it takes work only from those who know nobody else."""
+        return self.reason == DRAINING and self.handle is not None and self.handle.peer.ready
 
     @property
     def told(self) -> bool:
@@ -193,7 +200,7 @@ class Watcher:
         if peer.role and NAMES.get(peer.role) != self.role:
             return f"has the role {NAMES.get(peer.role)}, not {self.role}"
         if peer.draining:
-            return "is draining"
+            return DRAINING
         if not peer.ready:
             return "is not ready"
         if now - self._progress_at > STALL_FACTOR * self._settings.detection_seconds:

@@ -1,0 +1,158 @@
+"""The one loop that computes: takes coalesced batches, multiplies, answers."""
+
+import asyncio
+import contextlib
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+
+import torch
+
+from glm5.v1 import expert_service_pb2 as pb
+from glm5_experts import figures
+from glm5_experts.load import Load
+from glm5_experts.product import Product, compute
+from glm5_experts.queue import Queue
+from glm5_experts.refusal import Refusal
+from glm5_experts.work import Work
+from glm5_model.experts import ExpertWeights
+from glm5_model.kernels import Kernels
+from glm5_wire import tracing
+
+log = logging.getLogger(__name__)
+
+INLINE_SECONDS = 0.002
+"""A product that is expected to take longer leaves the event loop: a thread hop costs about 0.1 ms there and back."""
+
+_LANES = {pb.LANE_DECODE: "decode", pb.LANE_PREFILL: "prefill"}
+
+
+class Runner:
+    """Computes what is queued.
+
+    Args:
+        weights: held here.
+        kernels: how to multiply.
+        load: counts rows.
+        max_queue_bytes: bound of the queue.
+        num_threads: of torch, in the step thread.
+    """
+
+    def __init__(
+        self, weights: ExpertWeights, kernels: Kernels, load: Load, max_queue_bytes: int, num_threads: int
+    ) -> None:
+        self._weights, self._kernels, self._load = weights, kernels, load
+        self._queue = Queue(max_queue_bytes, _expire)
+        self._thread = ThreadPoolExecutor(1, "step", initializer=torch.set_num_threads, initargs=(num_threads,))
+        self._more = asyncio.Event()
+        self._seconds: dict[int, float] = {}
+        self._products = 0
+        self._computing = False
+        self.worked_at = monotonic()
+        """When the last batch came."""
+
+    @property
+    def progress(self) -> int:
+        """Return a counter that stands still only while one product computes."""
+        if not self._computing:
+            self._products += 1
+        return self._products
+
+    def __len__(self) -> int:
+        return len(self._queue) + self._computing
+
+    def put(self, work: Work) -> None:
+        """Queue `work`; its `answer` is called later.
+
+        Raises:
+            Refusal: OVERLOADED.
+        """
+        self._queue.put(work)
+        self.worked_at = work.received
+        self._more.set()
+
+    def close(self) -> None:
+        """End the step thread."""
+        self._thread.shutdown(wait=True)
+
+    async def run(self) -> None:
+        """Compute until cancelled."""
+        while True:
+            works = self._queue.take(monotonic())
+            figures.QUEUE_BYTES.set(self._queue.num_bytes)
+            if works:
+                await self._step(works)
+                # Lets answers out and new batches in: these may join the next product.
+                await asyncio.sleep(0)
+            else:
+                self._more.clear()
+                await self._more.wait()
+
+    async def _step(self, works: list[Work]) -> None:
+        """Compute one product and answer its batches."""
+        began = monotonic()
+        try:
+            product = await self._product(works)
+        except Exception as error:
+            log.exception("product failed layer=%d", works[0].layer)
+            for work in works:
+                work.answer(failure(work.sequence, pb.BATCH_ERROR_UNSPECIFIED, f"product failed: {error!r}"))
+            return
+        self._load.add(works)
+        _observe(works, product, began)
+        for work, answer in zip(works, product.answers, strict=True):
+            answer.result.queue_us = int((began - work.received) * 1e6)
+            if not work.cancelled:
+                work.answer(answer)
+
+    async def _product(self, works: list[Work]) -> Product:
+        """Compute here where that is expected to be short, else in the step thread."""
+        size = sum(len(work.pair_rows) for work in works).bit_length()
+        self._computing = True
+        try:
+            with _traced(works):
+                if self._seconds.get(size, 1.0) < INLINE_SECONDS:
+                    product = compute(works, self._weights, self._kernels)
+                else:
+                    loop = asyncio.get_running_loop()
+                    product = await loop.run_in_executor(self._thread, compute, works, self._weights, self._kernels)
+        finally:
+            self._computing = False
+            self._products += 1
+        usual = self._seconds.get(size, product.seconds)
+        self._seconds[size] = usual + (product.seconds - usual) * (0.1 if product.seconds > usual else 0.5)
+        return product
+
+
+def failure(sequence: int, error: "pb.BatchError.ValueType", message: str) -> pb.StreamResponse:
+    """Return the answer to a batch that has no result, and count it."""
+    kind = pb.BatchError.Name(error).removeprefix("BATCH_ERROR_").lower()
+    figures.REFUSED.labels(kind).inc()
+    return pb.StreamResponse(failure=pb.Failure(sequence=sequence, error=error, message=message))
+
+
+def refused(sequence: int, refusal: Refusal) -> pb.StreamResponse:
+    """Return the answer to a batch that was refused."""
+    return failure(sequence, refusal.error, str(refusal))
+
+
+def _expire(work: Work) -> None:
+    why = f"batch of layer {work.layer} waited longer than its deadline; add shards or raise expert_timeout_seconds"
+    work.answer(failure(work.sequence, pb.BATCH_ERROR_EXPIRED, why))
+
+
+def _observe(works: list[Work], product: Product, began: float) -> None:
+    lane = _LANES[works[0].lane]
+    figures.PRODUCT_SECONDS.labels(lane).observe(product.seconds)
+    figures.PRODUCT_ROWS.labels(lane).observe(sum(work.num_rows for work in works))
+    figures.PRODUCT_BATCHES.labels(lane).observe(len(works))
+    for work in works:
+        figures.QUEUE_SECONDS.labels(lane).observe(began - work.received)
+
+
+def _traced(works: list[Work]) -> contextlib.AbstractContextManager[object]:
+    """Open a span below the first batch that belongs to a sampled step."""
+    parent = next((work.traceparent for work in works if work.traceparent), "")
+    if not parent:
+        return contextlib.nullcontext()
+    return tracing.span("experts.product", tracing.extract(parent), layer=works[0].layer, batches=len(works))

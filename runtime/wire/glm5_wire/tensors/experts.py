@@ -1,0 +1,312 @@
+"""The client of the expert shards: rows out, routed sums back, whatever happens to a shard meanwhile.
+
+The engine calls `send` and `collect`, both on the event loop.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from glm5.v1 import expert_service_pb2 as pb
+from glm5.v1 import peer_pb2
+from glm5_model.config import ModelConfig
+from glm5_model.exchange import Dispatch
+from glm5_wire.errors import ServiceError, Unavailable
+from glm5_wire.metrics import counter, histogram
+from glm5_wire.registry import PeerRegistry
+from glm5_wire.tensors.link import Link
+from glm5_wire.tensors.parts import Part, Pending, Positions
+from glm5_wire.tensors.routes import Routes, in_words
+from glm5_wire.watcher import PeerHandle
+
+log = logging.getLogger(__name__)
+
+WAIT_SECONDS = histogram(
+    "glm5_expert_wait_seconds", "Time an attention worker waited for a layer's experts, by lane.", ["lane"]
+)
+RETRIES = counter(
+    "glm5_expert_retries_total", "Parts of dispatches that were sent again, to another shard or the same."
+)
+
+MAX_REPLY_BYTES = 8 << 20
+"""A larger answer is asked for in parts, so that it does not block the connection for others."""
+
+_LANES: dict[str, "pb.Lane.ValueType"] = {"decode": pb.LANE_DECODE, "prefill": pb.LANE_PREFILL}
+_AGAIN_SECONDS = 0.05
+
+
+class _Shard:
+    """A shard and the links to it."""
+
+    def __init__(self, handle: PeerHandle, links: dict["pb.Lane.ValueType", Link]) -> None:
+        self.handle, self.links = handle, links
+        self.listed = True
+        """The registry says that it is there."""
+
+    @property
+    def holdings(self) -> Sequence[peer_pb2.ExpertRange]:
+        return self.handle.peer.holdings
+
+    @property
+    def is_open(self) -> bool:
+        return any(link.is_open for link in self.links.values())
+
+    @property
+    def covers(self) -> bool:
+        return self.listed and all(link.is_open for link in self.links.values())
+
+
+class ExpertPool:
+    """Sends each layer's rows to the shards that hold their experts.
+
+    Args:
+        registry: knows the shards.
+        compat: ours; shards of another one are not used.
+        hidden: width of a row.
+        dtype: of a row.
+        detection_seconds: a silent shard's batches go elsewhere after this long.
+        timeout_seconds: a dispatch without result for this long fails.
+        reply_mode: "rows", or "reduced" with numerics `fast`.
+        weight_version: that shards must hold.
+        name: ours, for the shards' logs.
+    """
+
+    def __init__(
+        self,
+        registry: PeerRegistry,
+        compat: str,
+        hidden: int,
+        dtype: torch.dtype,
+        detection_seconds: float,
+        timeout_seconds: float,
+        reply_mode: Literal["rows", "reduced"] = "rows",
+        weight_version: int = 1,
+        name: str = "",
+    ) -> None:
+        self._registry, self._compat, self._weight_version, self._name = registry, compat, weight_version, name
+        self._detection, self._timeout = detection_seconds, timeout_seconds
+        self._reduced = reply_mode == "reduced"
+        self._max_pairs = max(1, MAX_REPLY_BYTES // (hidden * dtype.itemsize))
+        self._shards: dict[int, _Shard] = {}
+        self._routes: Routes[_Shard] = Routes([])
+        self._routed: tuple[object, ...] = ()
+        self._parked: list[Part] = []
+        self._flushing: asyncio.TimerHandle | None = None
+        self._callbacks: list[Callable[[], None]] = []
+        self._closing: set[asyncio.Task[None]] = set()
+        self._sweeper = asyncio.create_task(self._sweep(), name="experts sweeper")
+        registry.on_change(self._sync)
+        self._sync()
+
+    def send(self, dispatch: Dispatch, lane: str, traceparent: str = "") -> Pending:
+        """Send rows to the shards; nothing is waited for.
+
+        Args:
+            dispatch: rows [N, hidden] on the CPU, expert ids [N, k] ascending in each row, gates [N, k] float32.
+            lane: "decode" or "prefill".
+            traceparent: of a sampled step, else empty.
+
+        Returns:
+            What `collect` takes.
+        """
+        pending = Pending(dispatch, _LANES[lane], self._reduced, monotonic() + self._timeout, traceparent)
+        positions: Positions = np.arange(len(pending.experts))
+        if len(positions):
+            self._place(Part(pending, positions))
+        else:
+            pending.done.set_result(None)
+        return pending
+
+    async def collect(self, pending: Pending) -> Tensor:
+        """Return the routed sum [N, hidden] in the dtype of the rows.
+
+        Raises:
+            Unavailable: the shards did not answer in time; may be tried again.
+            ServiceError: a shard refused the batch for good.
+        """
+        begun = monotonic()
+        try:
+            async with asyncio.timeout(pending.expires - begun):
+                await pending.done
+        except TimeoutError as error:
+            raise self._late(pending) from error
+        finally:
+            if pending.num_left:
+                self._drop(pending)
+            WAIT_SECONDS.labels("decode" if pending.lane == pb.LANE_DECODE else "prefill").observe(monotonic() - begun)
+        return pending.result()
+
+    def coverage(self, config: ModelConfig) -> tuple[bool, str]:
+        """Return whether every expert can be reached, and in words what cannot."""
+        routes = Routes([shard for shard in self._shards.values() if shard.covers])
+        missing = in_words(routes.missing(config.moe_layers, config.num_experts))
+        return not missing, missing
+
+    def shard_names(self) -> list[str]:
+        """Return the names of the shards to which rows go."""
+        return sorted(shard.handle.peer.name for shard in self._shards.values() if shard.covers)
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call `callback` after each change of what can be reached."""
+        self._callbacks.append(callback)
+
+    async def close(self) -> None:
+        """Close every stream; what is on its way fails."""
+        self._sweeper.cancel()
+        if self._flushing is not None:
+            self._flushing.cancel()
+        await asyncio.gather(*(link.close() for s in self._shards.values() for link in s.links.values()))
+        await asyncio.gather(self._sweeper, *self._closing, return_exceptions=True)
+        self._shards.clear()
+
+    # What links tell
+
+    def link_changed(self) -> None:
+        """Look again at who can be reached, and send what waits for that."""
+        self._sync()
+        self._flush()
+        for callback in self._callbacks:
+            callback()
+
+    def link_broken(self, link: Link, error: ServiceError) -> None:
+        """Have the shard looked at at once."""
+        self._registry.report_failure(link.handle, error)
+
+    def part_failed(self, link: Link, part: Part, reason: str) -> None:
+        """Send `part` to another holder, or once more when there is one."""
+        if part.pending.done.done():
+            return
+        RETRIES.inc()
+        part.pending.trouble = reason
+        self._place(Part(part.pending, part.positions, part.avoid | {link.handle}))
+
+    def told(self, link: Link, failure: pb.Failure) -> None:
+        """Take over what a shard says of itself in a failure."""
+        link.handle.peer = failure.peer
+        self._sync()
+
+    # Placing
+
+    def _place(self, part: Part) -> None:
+        """Give each pair to one of its holders; what has none waits for one."""
+        pending, positions = part.pending, part.positions
+        classes = self._routes.of(pending.layer, pending.experts[positions])
+        homeless: list[npt.NDArray[np.int64]] = []
+        chosen: dict[Link, list[npt.NDArray[np.int64]]] = {}
+        for number in np.unique(classes).tolist():
+            own = positions[classes == number]
+            link = self._choose(self._routes.classes[number], pending.lane, part.avoid, chosen)
+            if link is None:
+                homeless.append(own)
+            else:
+                chosen.setdefault(link, []).append(own)
+        for link, groups in chosen.items():
+            whole = Part(pending, np.sort(np.concatenate(groups)), part.avoid)
+            for piece in whole.split(link.max_rows, self._max_pairs):
+                link.submit(piece)
+        if homeless:
+            self._parked.append(Part(pending, np.sort(np.concatenate(homeless))))
+            self._flush_later()
+
+    def _choose(
+        self,
+        holders: tuple[_Shard, ...],
+        lane: "pb.Lane.ValueType",
+        avoid: frozenset[object],
+        chosen: dict[Link, list[npt.NDArray[np.int64]]],
+    ) -> Link | None:
+        """Return the open link with the fewest rows outstanding, one that stays before one that leaves."""
+        links = [s.links[lane] for s in holders if s.listed and s.handle not in avoid and s.links[lane].is_open]
+        if len(links) <= 1:
+            return links[0] if links else None
+        ahead = {link: link.load + sum(map(len, chosen.get(link, []))) for link in links}
+        return min(links, key=lambda link: (link.leaving, ahead[link]))
+
+    def _flush_later(self) -> None:
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._flush)
+
+    def _flush(self) -> None:
+        """Try everything that waits for a holder once more."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        parked, self._parked = self._parked, []
+        now = monotonic()
+        for part in parked:
+            if not part.pending.done.done() and part.pending.expires > now:
+                self._place(part)
+
+    def _drop(self, pending: Pending) -> None:
+        """Forget a dispatch that nobody waits for any more."""
+        pending.done.cancel()
+        self._parked = [part for part in self._parked if part.pending is not pending]
+        for shard in self._shards.values():
+            shard.links[pending.lane].drop(pending)
+
+    def _late(self, pending: Pending) -> Unavailable:
+        missing = self._routes.missing([pending.layer], int(pending.experts.max()) + 1)
+        why = f"no answer for {self._timeout:g} s"
+        if missing:
+            why += f", nobody holds {in_words(missing)}"
+        if pending.trouble:
+            why += f", last failure: {pending.trouble}"
+        return Unavailable("experts did not answer", f"layer {pending.layer}", why, "try again; check the shards")
+
+    # Who is there
+
+    def _sync(self) -> None:
+        """Open links to new shards, close those to shards that are gone, and route anew where something differs."""
+        handles = self._registry.peers(peer_pb2.ROLE_EXPERTS, leaving=True)
+        handles = [handle for handle in handles if handle.peer.compat == self._compat]
+        listed = {id(handle) for handle in handles}
+        for key, shard in list(self._shards.items()):
+            shard.listed = key in listed
+            if not shard.listed and not shard.is_open:
+                del self._shards[key]
+                self._close(shard)
+        for handle in handles:
+            if id(handle) not in self._shards:
+                hello = {lane: pb.Hello(compat=self._compat, lane=lane, caller=self._name) for lane in _LANES.values()}
+                links = {lane: Link(handle, lane, hello[lane], self._weight_version, self) for lane in hello}
+                self._shards[id(handle)] = _Shard(handle, links)
+            for link in self._shards[id(handle)].links.values():
+                link.leaving = handle.peer.draining
+        self._route()
+
+    def _route(self) -> None:
+        shards = list(self._shards.values())
+        facts = tuple((id(shard.handle), tuple(_key(held) for held in shard.holdings)) for shard in shards)
+        if facts != self._routed:
+            self._routed, self._routes = facts, Routes(shards)
+
+    def _close(self, shard: _Shard) -> None:
+        for link in shard.links.values():
+            task = asyncio.create_task(link.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def _sweep(self) -> None:
+        """Break streams of shards that show no life while work is in flight."""
+        period, before = self._detection / 4, monotonic()
+        while True:
+            await asyncio.sleep(period)
+            now = monotonic()
+            asleep = now - before > self._detection / 2  # we were stopped ourselves: their messages wait unread
+            for shard in list(self._shards.values()):
+                for link in shard.links.values():
+                    with contextlib.suppress(Exception):
+                        link.forgive(now) if asleep else link.check(now, self._detection)
+            before = now
+
+
+def _key(held: peer_pb2.ExpertRange) -> tuple[int, int, int]:
+    return held.layer, held.first, held.count
