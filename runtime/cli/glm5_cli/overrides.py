@@ -3,9 +3,14 @@
 import json
 
 from glm5_cli.errors import CliError
-from glm5_spec.settings import GatewaySettings, ShardSettings, WorkerSettings
+from glm5_spec.settings import GatewaySettings, RoleSettings, ShardSettings, WorkerSettings
 
-KINDS = {"gateway": GatewaySettings, "prefill": WorkerSettings, "decode": WorkerSettings, "experts": ShardSettings}
+KINDS: dict[str, type[RoleSettings]] = {
+    "gateway": GatewaySettings,
+    "prefill": WorkerSettings,
+    "decode": WorkerSettings,
+    "experts": ShardSettings,
+}
 
 
 def overrides(texts: list[str]) -> dict[str, dict[str, object]]:

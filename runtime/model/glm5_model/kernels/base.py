@@ -1,5 +1,6 @@
 """What the mathematics asks of a machine; this plain version is `fast`."""
 
+import functools
 import hashlib
 
 import torch
@@ -7,6 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glm5_model.kernels.machine import describe
+
+
+PAGE = 64
+"""Keys come in pages of this many."""
 
 
 class Kernels:
@@ -18,9 +23,9 @@ class Kernels:
         """Serve tensors of `dtype` on `device`."""
         self.device, self.dtype = device, dtype
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
-        """Return 16 hex digits that are equal where two machines compute the same bits."""
+        """Return 16 hex digits that are equal where two machines compute the same bits; computed once."""
         parts = [self.numerics, str(self.dtype), *describe(self.device), *self.probes()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -35,6 +40,21 @@ class Kernels:
         """Return the rows from which no product with one of `weights` [in, out] needs padding."""
         return 1
 
+    def index_multiple(self, heads: int, width: int) -> int:
+        """Return the multiple of keys to which an index group is filled up; at least a page."""
+        return PAGE
+
+    def index_step(self, heads: int, width: int, room: int) -> int:
+        """Return how many keys to score at once, a multiple of `index_multiple`, about `room`.
+
+        Args:
+            heads: index heads.
+            width: index_head_dim.
+            room: keys whose scores fit into the memory that may be taken.
+        """
+        multiple = self.index_multiple(heads, width)
+        return max(multiple, room // multiple * multiple)
+
     def linear(self, rows: Tensor, weight: Tensor) -> Tensor:
         """Return rows [N, in] times weight [in, out], [N, out]."""
         return torch.mm(rows, weight)
@@ -45,11 +65,15 @@ class Kernels:
 
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return queries [R, heads, w] times keys [R or 1, S, w], [R, heads, S]."""
-        return torch.bmm(queries, keys.expand(queries.shape[0], -1, -1).transpose(1, 2))
+        if keys.shape[0] == 1 and queries.shape[0] > 1:
+            return torch.mm(queries.flatten(0, 1), keys[0].t()).view(*queries.shape[:2], -1)
+        return torch.bmm(queries, keys.transpose(1, 2))
 
     def mix(self, shares: Tensor, values: Tensor) -> Tensor:
         """Return shares [R, heads, S] times values [R or 1, S, c], [R, heads, c]."""
-        return torch.bmm(shares, values.expand(shares.shape[0], -1, -1))
+        if values.shape[0] == 1 and shares.shape[0] > 1:
+            return torch.mm(shares.flatten(0, 1), values[0]).view(*shares.shape[:2], -1)
+        return torch.bmm(shares, values)
 
     def silu(self, values: Tensor) -> Tensor:
         """Return x * sigmoid(x)."""
