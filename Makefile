@@ -51,6 +51,7 @@ check: install-dev $(BUF) ## ruff, mypy, lint-imports, buf, generated code curre
 	$(BUF) breaking --against '.git#ref=HEAD'
 	$(BIN)/python tools/gen_protos.py --check
 	$(BIN)/python tools/gen_crds.py --check
+	$(BIN)/python tools/gen_chart_values.py --check
 	$(BIN)/python tools/gen_settings_doc.py --check
 
 format: install-dev ## let ruff rewrite the files
