@@ -68,8 +68,8 @@ test: check kube ## everything but the long repetitions
 test-long: install-dev ## the long repetitions alone
 	$(BIN)/python -m pytest -m long -rP
 
-kube: install-dev ## build Kubernetes and etcd for the tests marked apiserver (10 minutes once)
-	@$(CLUSTER) kube
+kube: install-dev ## build Kubernetes, etcd and helm for the tests marked apiserver (10 minutes once)
+	@$(CLUSTER) kube helm
 
 cluster: install-dev ## make a kind cluster with the images on it (as root; builds what this machine lacks)
 	@$(CLUSTER) up images load

@@ -6,7 +6,7 @@ import io
 import tarfile
 from pathlib import Path
 
-from cluster import cache, engine, gotool, kube, rootfs, shell
+from cluster import cache, debian, engine, gotool, kube, rootfs, shell
 
 STEP = "control-images"
 # kubeadm asks for these names: `kubeadm config images list`.
@@ -49,6 +49,7 @@ def inputs() -> list[cache.Input]:
 
 
 def _make(draft: Path) -> None:
+    debian.install(*debian.COMPILER)
     shell.say(f"{STEP}: building")
     _build_kube(draft / "kube")
     _build_one(draft / "coredns", _coredns(), COREDNS_TAG)

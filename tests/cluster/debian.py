@@ -9,8 +9,9 @@ import subprocess
 from cluster import cache, shell
 from cluster.errors import StepError
 
-# The Docker engine with what it and kind call, and the builder of root file systems.
-PACKAGES = ("docker.io", "iptables", "iproute2", "mmdebstrap", "gcc", "libc6-dev", "procps")
+# The Docker engine with what it and kind call.
+ENGINE = ("docker.io", "iptables", "iproute2", "procps")
+COMPILER = ("gcc", "libc6-dev")
 
 
 def install(*packages: str) -> None:

@@ -23,9 +23,11 @@ def ensure() -> None:
     Raises:
         StepError: it cannot be installed or started.
     """
-    debian.install(*debian.PACKAGES)
-    if not answers():
-        _start()
+    with cache.locked("engine"):
+        if not answers():
+            debian.install(*debian.ENGINE)
+            if not answers():  # where systemd is, the package starts it
+                _start()
 
 
 def stop() -> None:
