@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from glm5_cli.errors import CliError
 
-COMMANDS = ("up", "status", "chat", "bench", "check", "toy")
+COMMANDS = ("up", "status", "chat", "bench", "check", "download", "toy")
 
 
 def parser() -> argparse.ArgumentParser:
