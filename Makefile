@@ -51,6 +51,7 @@ check: install-dev $(BUF) ## ruff, mypy, lint-imports, buf, generated code curre
 	$(BUF) breaking --against '.git#ref=HEAD'
 	$(BIN)/python tools/gen_protos.py --check
 	$(BIN)/python tools/gen_crds.py --check
+	$(BIN)/python tools/gen_resource_doc.py --check
 	$(BIN)/python tools/gen_chart_values.py --check
 	$(BIN)/python tools/gen_settings_doc.py --check
 
@@ -58,8 +59,11 @@ format: install-dev ## let ruff rewrite the files
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: install-dev ## protobuf modules, docs/settings.md
+generate: install-dev ## protobuf modules, CRDs, what charts and docs say of the models
 	$(BIN)/python tools/gen_protos.py
+	$(BIN)/python tools/gen_crds.py
+	$(BIN)/python tools/gen_resource_doc.py
+	$(BIN)/python tools/gen_chart_values.py
 	$(BIN)/python tools/gen_settings_doc.py
 
 test: check kube ## everything but the long repetitions
