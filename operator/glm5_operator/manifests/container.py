@@ -32,6 +32,8 @@ def container(deployment: GLM5Deployment, role: RoleName) -> dict[str, Any]:
         "startupProbe": _probe("/startupz", _START_PERIOD_SECONDS, _START_FAILURES),
         "readinessProbe": _probe("/readyz", 2, 3),
         "livenessProbe": _probe("/livez", 10, 3),
+        # The last line of a process that cannot start says why; conditions quote it.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": security.CONTAINER,
     }
     if role == "gateway":
