@@ -19,4 +19,8 @@ INEXACT = counter(
 DUPLICATES = counter("glm5_gateway_duplicate_tokens_total", "Tokens that came twice and were dropped.")
 FIRST_TOKEN = histogram("vllm:time_to_first_token_seconds", "Time from a request's arrival to its first token.")
 NEXT_TOKEN = histogram("vllm:inter_token_latency_seconds", "Time between two arrivals of tokens of one choice.")
-WHOLE = histogram("vllm:e2e_request_latency_seconds", "Time from a request's arrival to its end.")
+WHOLE = histogram(
+    "vllm:e2e_request_latency_seconds",
+    "Time from a request's arrival to its end.",
+    buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600),
+)

@@ -131,6 +131,10 @@ _BY_CODE: dict[grpc.StatusCode, type[ServiceError]] = {
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.CANCELLED: Unavailable,  # cancelled by the server: it is going away
     grpc.StatusCode.ABORTED: Unavailable,
+    # Our servers' own errors carry their kind; these are gRPC's words for a connection that broke oddly ("Stream
+    # removed", RST_STREAM).
+    grpc.StatusCode.UNKNOWN: Unavailable,
+    grpc.StatusCode.INTERNAL: Unavailable,
     grpc.StatusCode.FAILED_PRECONDITION: Incompatible,
     grpc.StatusCode.UNIMPLEMENTED: Incompatible,
     grpc.StatusCode.DEADLINE_EXCEEDED: TimedOut,

@@ -59,10 +59,10 @@ class ChoiceOutput:
         for place, token_id in enumerate(token_ids):
             if self.done:
                 break
-            self.num_tokens += 1
-            self.reasoning_tokens += self._splitter is not None and self._splitter.inside
             if self._plan.drops_output:
                 continue
+            self.num_tokens += 1
+            self.reasoning_tokens += self._splitter is not None and self._splitter.inside
             delta.token_ids.append(token_id)
             delta.logprobs.extend(logprobs[place : place + 1])
             text = self._detokenizer.push(token_id)
