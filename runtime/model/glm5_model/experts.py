@@ -67,21 +67,20 @@ class ExpertWeights:
         Raises:
             NotHeld: a pair names an expert that is not here.
         """
-        order = pair_experts.argsort(stable=True)
-        held, counts = torch.unique_consecutive(pair_experts[order], return_counts=True)
-        slots = [self._slot(layer, expert) for expert in held.tolist()]
-        sizes = counts.tolist()
-        if not slots:
+        by_expert: dict[int, list[int]] = {}
+        for pair, expert in enumerate(pair_experts.tolist()):
+            by_expert.setdefault(self._slot(layer, expert), []).append(pair)
+        if not by_expert:
             return rows.new_empty(0, rows.shape[1])
         weights = self._layers[layer]
-        groups = torch.split(rows[pair_rows[order]], sizes)  # each [group, hidden]
-        inner = torch.cat([kernels.linear(x, weights.gate_up[s]) for x, s in zip(groups, slots, strict=True)])
+        least = kernels.row_floor([weights.gate_up[0], weights.down[0]])
+        order, sizes, places = _filled_groups(by_expert, least)
+        groups = rows[pair_rows[order]].split_with_sizes(sizes)  # each [group, hidden]
+        inner = torch.cat([kernels.linear(x, weights.gate_up[s]) for x, s in zip(groups, by_expert, strict=True)])
         gate, up = inner.chunk(2, dim=-1)
-        active = torch.split(kernels.silu(gate) * up, sizes)  # each [group, width]
-        results = torch.cat([kernels.linear(x, weights.down[s]) for x, s in zip(active, slots, strict=True)])
-        outputs = torch.empty_like(results)
-        outputs[order] = results
-        return outputs
+        active = (kernels.silu(gate) * up).split_with_sizes(sizes)  # each [group, width]
+        outputs = torch.cat([kernels.linear(x, weights.down[s]) for x, s in zip(active, by_expert, strict=True)])
+        return outputs[places]
 
     def _slot(self, layer: int, expert: int) -> int:
         """Return where an expert lies."""
@@ -89,6 +88,27 @@ class ExpertWeights:
             return self._slots[layer][expert]
         except KeyError:
             raise NotHeld(layer, expert, self.experts(layer)) from None
+
+
+def _filled_groups(groups: dict[int, list[int]], least: int) -> tuple[list[int], list[int], list[int]]:
+    """Return pairs in the order of their groups, each group filled up to `least` with its last pair.
+
+    Filling up here, once, is cheaper than in each product.
+
+    Returns:
+        the pairs in order, the groups' sizes, and for each pair its place in that order.
+    """
+    order: list[int] = []
+    sizes: list[int] = []
+    places = [0] * sum(map(len, groups.values()))
+    for pairs in groups.values():
+        for pair in pairs:
+            places[pair] = len(order)
+            order.append(pair)
+        missing = max(0, least - len(pairs))
+        order += pairs[-1:] * missing
+        sizes.append(len(pairs) + missing)
+    return order, sizes, places
 
 
 def combine(outputs: Tensor, gates: Tensor) -> Tensor:
@@ -101,8 +121,7 @@ def combine(outputs: Tensor, gates: Tensor) -> Tensor:
     Returns:
         [N, hidden] in the dtype of `outputs`.
     """
-    weighted = outputs.to(torch.float32) * gates[:, :, None]
-    total = weighted[:, 0]
-    for position in range(1, outputs.shape[1]):
-        total = total + weighted[:, position]
+    total, *others = (outputs.to(torch.float32) * gates[:, :, None]).unbind(1)
+    for other in others:
+        total = total.add_(other)
     return total.to(outputs.dtype)

@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor
 
-from glm5_model.attention import row_parts
+from glm5_model.attention import BUDGET, row_parts
+from glm5_model.cache import PAGE_SIZE
 from glm5_model.kernels import Kernels
-from glm5_model.layout import Group, padded
+from glm5_model.layout import Group
 from glm5_model.top_k import top_k_ascending
 
 
 def select(
-    queries: Tensor, weights: Tensor, keys: Tensor, group: Group, index_topk: int, split: int, kernels: Kernels
+    queries: Tensor, weights: Tensor, keys: Tensor, group: Group, index_topk: int, width: int, kernels: Kernels
 ) -> Tensor:
     """Return the cache slots of each row's `index_topk` best positions, in ascending order of position.
 
@@ -20,48 +21,49 @@ def select(
         keys: [all slots, index_head_dim], a full layer's index keys.
         group: the R rows, each of a position of at least `index_topk`.
         index_topk: how many.
-        split: keys scored at once; the answer's width is a multiple of it.
+        width: of the answer, at least `index_topk`.
         kernels: how to multiply.
 
     Returns:
-        [R, index_topk padded to the split] int64; what pads it is a slot of the row's own sequence.
+        [R, width] int64; what fills up is a slot of the row's own sequence.
     """
-    heads = queries.shape[1]
-    per_row = max(2 * group.slots.shape[1], heads * split)
-    chosen = [
-        _select_rows(queries[part], weights[part], keys, group.part(part.start, part.stop), index_topk, split, kernels)
-        for part in row_parts(queries.shape[0], per_row)
-    ]
+    slots = group.slots()  # [1 or R, L]
+    chosen = []
+    for part in row_parts(queries.shape[0], 2 * slots.shape[1]):
+        lines = slots if slots.shape[0] == 1 else slots[part]
+        scores = index_scores(queries[part], weights[part], keys, group, part, kernels)
+        best = top_k_ascending(scores, index_topk)  # [R, K]
+        picked = lines[0][best] if lines.shape[0] == 1 else lines.gather(1, best)
+        filler = lines[:, :1].expand(picked.shape[0], width - index_topk)
+        chosen.append(picked if width == index_topk else torch.cat([picked, filler], dim=1))
     return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
 
 
-def _select_rows(
-    queries: Tensor, weights: Tensor, keys: Tensor, group: Group, index_topk: int, split: int, kernels: Kernels
-) -> Tensor:
-    """Return `select` of few enough rows."""
-    rows = queries.shape[0]
-    scores = index_scores(queries, weights, keys, group, split, kernels)
-    best = top_k_ascending(scores, index_topk)  # [R, K]
-    slots = group.slots.expand(rows, -1)
-    filled = slots[:, :1].repeat(1, padded(index_topk, split))
-    filled[:, :index_topk] = slots.gather(1, best)
-    return filled
-
-
-def index_scores(queries: Tensor, weights: Tensor, keys: Tensor, group: Group, split: int, kernels: Kernels) -> Tensor:
+def index_scores(queries: Tensor, weights: Tensor, keys: Tensor, group: Group, part: slice, kernels: Kernels) -> Tensor:
     """Return sum over heads of weight * relu(query . key) for each row and position, -inf after the row's own.
 
+    Args:
+        queries: [R, index heads, index_head_dim] float32, of the rows in `part`.
+        weights: [R, index heads] float32, of the rows in `part`.
+        keys: [all slots, index_head_dim].
+        group: the rows and their L positions.
+        part: which of the group's rows.
+        kernels: how to multiply.
+
     Returns:
-        [R, L] float32 for the group's L slots.
+        [R, L] float32.
     """
-    lines, length = group.slots.shape
-    parts = []
-    for first in range(0, length, split):
-        slots = group.slots[:, first : first + split]
-        rows = keys.index_select(0, slots.flatten()).view(lines, split, -1).to(torch.float32)
-        scores = torch.relu_(kernels.scores(queries, rows))  # [R, heads, split]
-        parts.append(kernels.mix(weights[:, None, :], scores).squeeze(1))  # [R, split]
-    scores = torch.cat(parts, dim=-1)
-    later = torch.arange(length, device=scores.device) > group.positions[:, None]
+    rows, heads, width = queries.shape
+    pages = keys.view(-1, PAGE_SIZE * width)
+    shared = group.pages.shape[0] == 1
+    lines = group.pages if shared else group.pages[part]
+    step = kernels.index_step(heads, width, BUDGET // (rows * (heads + (0 if shared else width))))
+    scored = []
+    for first in range(0, lines.shape[1], step // PAGE_SIZE):
+        some = lines[:, first : first + step // PAGE_SIZE]
+        rows_of_keys = pages.index_select(0, some.flatten()).view(some.shape[0], -1, width).to(torch.float32)
+        scores = kernels.scores(queries, rows_of_keys).relu_()  # [R, heads, step]
+        scored.append(kernels.mix(weights[:, None], scores).squeeze(1))  # [R, step]
+    joined = scored[0] if len(scored) == 1 else torch.cat(scored, dim=-1)
     # Before the choice: a later position must not take the place of an earlier one.
-    return scores.masked_fill_(later, float("-inf"))
+    return joined.masked_fill_(group.later(part), float("-inf"))

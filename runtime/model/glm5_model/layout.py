@@ -1,7 +1,7 @@
 """Where the rows of a batch are: positions, cache slots, and groups that attend together.
 
-Every row attends to a list of cache slots in ascending order of position: all its positions while there are at most
-`index_topk` (a dense row), else the selected ones (a sparse row). A row's bits depend on its own list only.
+Every row attends to cached rows in ascending order of position: to all its positions while there are at most
+`index_topk` (a dense row), else to the selected ones (a sparse row). A row's bits depend on its own list only.
 """
 
 from dataclasses import dataclass
@@ -13,46 +13,43 @@ from glm5_model.batch import Batch, SequenceRows
 from glm5_model.cache import PAGE_SIZE, PagedCache
 from glm5_model.errors import CacheError
 
-SPLIT = 256
-"""Cached rows of one attention split at most; sums over splits are added one after the other."""
-
-
-def split_size(index_topk: int) -> int:
-    """Return the rows of a split: `SPLIT`, less where the whole selection is shorter."""
-    return min(SPLIT, padded(index_topk, PAGE_SIZE))
-
-
-def padded(count: int, multiple: int) -> int:
-    """Return `count` rounded up to a multiple of `multiple`."""
-    return -(-count // multiple) * multiple
+Rows = Tensor | slice
+"""Indices into the batch's rows; a slice where they follow each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Rows that read the cache together: successive rows of one sequence, or single rows of several."""
 
-    rows: Tensor
-    """[R] int64, indices into the batch's rows."""
+    rows: Rows
+    """R rows of the batch."""
     positions: Tensor
     """[R] int64."""
-    slots: Tensor
-    """[1 or R, L] int64, slots of positions 0 to L - 1, L a multiple of the split; beyond the end that of position 0."""
+    pages: Tensor
+    """[1 or R, L / PAGE_SIZE] int64: the pages of positions 0 to L - 1, then the first page again."""
+    span: Tensor
+    """[L] int64: 0, 1, 2, ..."""
 
-    def part(self, first: int, last: int) -> "Group":
-        """Return the rows from `first` to before `last`, with slots no longer than they need."""
-        positions = self.positions[first:last]
-        slots = self.slots if self.slots.shape[0] == 1 else self.slots[first:last]
-        return Group(self.rows[first:last], positions, slots)
+    def slots(self) -> Tensor:
+        """Return the cache slots of positions 0 to L - 1, [1 or R, L] int64."""
+        offsets = self.span[:PAGE_SIZE]
+        return (self.pages[:, :, None] * PAGE_SIZE + offsets).flatten(1)
+
+    def later(self, part: slice) -> Tensor:
+        """Return for the group's rows in `part` which of the L positions come after the row's own, [R, L] bool."""
+        return self.span > self.positions[part, None]
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A batch, laid out."""
+    """A batch, laid out. Token ids and positions may have rows more than the batch, copies of the last one."""
 
+    count: int
+    """N, the rows of the batch."""
     token_ids: Tensor
-    """[N] int64."""
+    """[M at least N] int64."""
     positions: Tensor
-    """[N] int64."""
+    """[M] int64."""
     last_position: int
     write_slots: Tensor
     """[N] int64, where each row's cache entries go."""
@@ -64,24 +61,34 @@ class Layout:
     """[W] int64, rows whose logits come back."""
 
 
-def lay_out(batch: Batch, cache: PagedCache, index_topk: int) -> Layout:
-    """Return the layout of `batch`.
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """How many cached rows are taken at once; both are multiples of the page size."""
+
+    attention: int
+    """Sums over so many rows are added one after the other."""
+    index: int
+    """Keys are scored in multiples of this."""
+
+
+def lay_out(batch: Batch, cache: PagedCache, index_topk: int, splits: Splits, least_rows: int) -> Layout:
+    """Return the layout of `batch`, with at least `least_rows` rows.
 
     Raises:
-        CacheError: a sequence has no rows, or its page table does not reach its last row.
+        CacheError: there is no sequence, one has no rows, or its page table does not reach its last row.
     """
-    split = split_size(index_topk)
-    builder = _Builder(cache, split, index_topk)
+    builder = _Builder(cache, index_topk, splits)
     for sequence in batch.sequences:
         builder.add(sequence)
-    return builder.finish()
+    return builder.finish(least_rows)
 
 
 class _Builder:
     """Collects sequences one by one."""
 
-    def __init__(self, cache: PagedCache, split: int, index_topk: int) -> None:
-        self.cache, self.split, self.index_topk = cache, split, index_topk
+    def __init__(self, cache: PagedCache, index_topk: int, splits: Splits) -> None:
+        self.cache, self.index_topk = cache, index_topk
+        self.splits = {True: splits.attention, False: splits.index}
         self.count = 0
         self.last = 0
         self.tokens: list[Tensor] = []
@@ -97,27 +104,29 @@ class _Builder:
         if rows == 0:
             raise CacheError("a sequence of the batch has no rows; leave it out")
         end = start + rows
-        slots = self.cache.slots(sequence.page_table, 0, end)
+        self.write_slots.append(self.cache.slots(sequence.page_table, start, rows))
         self.tokens.append(sequence.token_ids.to(self.cache.device))
         self.positions.append(torch.arange(start, end, device=self.cache.device))
-        self.write_slots.append(slots[start:])
         self._want(sequence.logits, rows)
+        pages = sequence.page_table.to(device=self.cache.device, dtype=torch.int64)
         dense_end = min(max(self.index_topk, start), end)
-        self._group(True, start, dense_end, self.count, slots)
-        self._group(False, dense_end, end, self.count + dense_end - start, slots)
+        self._group(True, start, dense_end, self.count, pages)
+        self._group(False, dense_end, end, self.count + dense_end - start, pages)
         self.count += rows
         self.last = max(self.last, end - 1)
 
-    def finish(self) -> Layout:
+    def finish(self, least_rows: int) -> Layout:
         """Return what was collected."""
-        for dense, singles in self.singles.items():
-            if singles:
-                self.groups[dense].append(self._together(singles))
         if not self.tokens:
             raise CacheError("the batch has no sequences; do not start a pass for it")
+        for dense, singles in self.singles.items():
+            if singles:
+                self.groups[dense].append(self._together(dense, singles))
+        missing = max(0, least_rows - self.count)
         return Layout(
-            token_ids=torch.cat(self.tokens),
-            positions=torch.cat(self.positions),
+            count=self.count,
+            token_ids=torch.cat(self.tokens + [self.tokens[-1][-1:]] * missing),
+            positions=torch.cat(self.positions + [self.positions[-1][-1:]] * missing),
             last_position=self.last,
             write_slots=torch.cat(self.write_slots),
             dense=tuple(self.groups[True]),
@@ -130,30 +139,39 @@ class _Builder:
         first = {"none": rows, "last": rows - 1, "all": 0}[logits]
         self.wanted += range(self.count + first, self.count + rows)
 
-    def _group(self, dense: bool, begin: int, end: int, first_row: int, slots: Tensor) -> None:
+    def _group(self, dense: bool, begin: int, end: int, first_row: int, pages: Tensor) -> None:
         """Note the rows of positions `begin` to before `end`, which start at `first_row` of the batch."""
-        if begin >= end:
-            return
         if end - begin == 1:
-            self.singles[dense].append((first_row, begin, slots[:end]))
-            return
-        device = self.cache.device
-        rows = torch.arange(first_row, first_row + end - begin, device=device)
-        line = self._line(slots[:end], padded(end, self.split))
-        self.groups[dense].append(Group(rows, torch.arange(begin, end, device=device), line[None]))
+            self.singles[dense].append((first_row, begin, pages))
+        elif end > begin:
+            line = self._line(pages, end, self._length(dense, end))
+            rows = slice(first_row, first_row + end - begin)
+            self.groups[dense].append(self._made(rows, list(range(begin, end)), line[None]))
 
-    def _together(self, singles: list[tuple[int, int, Tensor]]) -> Group:
+    def _together(self, dense: bool, singles: list[tuple[int, int, Tensor]]) -> Group:
         """Return single rows of several sequences as one group."""
-        device = self.cache.device
-        length = padded(max(position for _, position, _ in singles) + 1, self.split)
-        return Group(
-            rows=torch.tensor([row for row, _, _ in singles], device=device),
-            positions=torch.tensor([position for _, position, _ in singles], device=device),
-            slots=torch.stack([self._line(slots, length) for _, _, slots in singles]),
-        )
+        first, count = singles[0][0], len(singles)
+        numbers = [row for row, _, _ in singles]
+        follow = numbers == list(range(first, first + count))
+        rows: Rows = slice(first, first + count) if follow else torch.tensor(numbers, device=self.cache.device)
+        positions = [position for _, position, _ in singles]
+        length = self._length(dense, max(positions) + 1)
+        lines = [self._line(pages, position + 1, length) for _, position, pages in singles]
+        return self._made(rows, positions, torch.stack(lines))
 
-    def _line(self, slots: Tensor, length: int) -> Tensor:
-        """Return `slots` filled up with the first one, which holds finite numbers."""
-        line = slots.new_full((length,), int(slots[0]))
-        line[: slots.shape[0]] = slots
-        return line
+    def _made(self, rows: Rows, positions: list[int], pages: Tensor) -> Group:
+        """Return a group."""
+        device = self.cache.device
+        span = torch.arange(pages.shape[1] * PAGE_SIZE, device=device)
+        return Group(rows, torch.tensor(positions, device=device), pages, span)
+
+    def _length(self, dense: bool, end: int) -> int:
+        """Return `end` rounded up to what is taken at once."""
+        split = self.splits[dense]
+        return -(-end // split) * split
+
+    def _line(self, pages: Tensor, end: int, length: int) -> Tensor:
+        """Return the pages of positions before `end`, filled up with the first one, which holds finite numbers."""
+        used = pages[: -(-end // PAGE_SIZE)]
+        missing = length // PAGE_SIZE - used.shape[0]
+        return torch.cat([used, used[:1].expand(missing)]) if missing else used

@@ -1,4 +1,7 @@
-"""Rotary positions, adjacent pairs; the result lies de-interleaved: even parts, then odd parts."""
+"""Rotary positions. What is rotated lies de-interleaved: the even parts of all pairs, then the odd parts.
+
+Loading reorders the weights' rows so that the products come out like this; scores are the same in either order.
+"""
 
 import torch
 from torch import Tensor
@@ -14,13 +17,13 @@ class RopeTable:
         exponents = torch.arange(0, dim, 2, dtype=torch.float32, device=device) / dim
         self._frequencies = 1.0 / theta**exponents
         self._dtype = dtype
-        self._cos = self._sin = torch.empty(0, dim // 2, dtype=dtype, device=device)
+        self._cos = self._sin = torch.empty(0, dim, dtype=dtype, device=device)
 
     def at(self, positions: Tensor, last: int) -> tuple[Tensor, Tensor]:
-        """Return cosine and sine for `positions` [N] of which none is above `last`, two [N, dim / 2]."""
+        """Return factors for `rotate` at `positions` [N] of which none is above `last`, two [N, 1, dim]."""
         while self._cos.shape[0] <= last:
             self._grow()
-        return self._cos[positions], self._sin[positions]
+        return self._cos[positions, None], self._sin[positions, None]
 
     def _grow(self) -> None:
         """Double the table, in blocks of one size: so a position's numbers do not depend on what was asked before."""
@@ -29,12 +32,18 @@ class RopeTable:
         for first in range(begin, max(2 * begin, _BLOCK), _BLOCK):
             positions = torch.arange(first, first + _BLOCK, dtype=torch.float32, device=self._cos.device)
             angles = positions[:, None] * self._frequencies  # [block, dim / 2]
-            cos.append(angles.cos().to(self._dtype))
-            sin.append(angles.sin().to(self._dtype))
+            cosine, sine = angles.cos().to(self._dtype), angles.sin().to(self._dtype)
+            cos.append(torch.cat([cosine, cosine], dim=-1))
+            sin.append(torch.cat([-sine, sine], dim=-1))
         self._cos, self._sin = torch.cat(cos), torch.cat(sin)
 
 
 def rotate(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Return `values` [..., dim] rotated by cos and sin [..., dim / 2] (broadcast), [..., dim]."""
-    even, odd = values[..., 0::2], values[..., 1::2]
-    return torch.cat([even * cos - odd * sin, odd * cos + even * sin], dim=-1)
+    """Return `values` [N, heads, dim] rotated by a table's factors [N, 1, dim]."""
+    # Two roundings, never a fused multiply-add: the library fuses in some elements of a tensor and not in others.
+    return torch.roll(values, values.shape[-1] // 2, -1).mul_(sin).add_(values * cos)
+
+
+def pairs_apart(dim: int) -> list[int]:
+    """Return the order that takes adjacent pairs to even parts, then odd parts."""
+    return [*range(0, dim, 2), *range(1, dim, 2)]

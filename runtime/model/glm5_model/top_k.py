@@ -8,7 +8,7 @@ def top_k_ascending(scores: Tensor, k: int) -> Tensor:
     """Return the indices of the `k` largest scores of each row, in ascending order of index.
 
     Args:
-        scores: [R, T] float32, T at least k; no NaN.
+        scores: [R, T] float32, T at least k. NaN counts as the least, so that a row's NaN stays its own matter.
         k: how many.
 
     Returns:
@@ -17,15 +17,17 @@ def top_k_ascending(scores: Tensor, k: int) -> Tensor:
     rows, width = scores.shape
     if k == width:
         return torch.arange(width, device=scores.device).expand(rows, width)
-    least = scores.topk(k, dim=-1, sorted=False).values.amin(-1, keepdim=True)  # [R, 1]: the k-th largest
-    chosen = scores >= least
-    if int(chosen.sum()) != rows * k:
-        chosen = _without_late_ties(scores, least, k)
-    return chosen.nonzero()[:, 1].view(rows, k)
+    least = scores.topk(k, dim=-1).values[:, -1:]  # [R, 1]
+    found = (scores >= least).nonzero()  # row by row, ascending
+    if found.shape[0] != rows * k:
+        found = _chosen(scores, k).nonzero()
+    return found[:, 1].view(rows, k)
 
 
-def _without_late_ties(scores: Tensor, least: Tensor, k: int) -> Tensor:
-    """Return the mask [R, T] of the k chosen: all above `least`, and the first of those equal to it."""
+def _chosen(scores: Tensor, k: int) -> Tensor:
+    """Return the mask [R, T] of the k chosen: all above the k-th largest, and the first of those equal to it."""
+    scores = scores.nan_to_num(nan=float("-inf"), posinf=float("inf"), neginf=float("-inf"))
+    least = scores.topk(k, dim=-1).values[:, -1:]
     above = scores > least
     ties = scores == least
     room = k - above.sum(-1, keepdim=True)

@@ -4,17 +4,20 @@ import torch
 from torch import Tensor
 
 from glm5_model.batch import Batch
-from glm5_model.cache import PagedCache
+from glm5_model.cache import PAGE_SIZE, PagedCache
 from glm5_model.config import ModelConfig
 from glm5_model.errors import ModelError
 from glm5_model.exchange import Collect, Dispatch, Forward
 from glm5_model.feed_forward import mlp, route
 from glm5_model.kernels import Kernels
 from glm5_model.layer_attention import Selection, Step, layer_attention
-from glm5_model.layout import lay_out
+from glm5_model.layout import Layout, Splits, lay_out
 from glm5_model.norms import rms_norm
 from glm5_model.rope import RopeTable
-from glm5_model.weights import AttentionWeights, MlpWeights
+from glm5_model.weights import AttentionWeights, MlpWeights, products
+
+_SPLIT = 256
+"""Cached rows whose shares are summed at once, where a selection is not shorter."""
 
 
 class Transformer:
@@ -24,7 +27,12 @@ class Transformer:
         """Compute with `weights`, which must be on the kernels' device and of their dtype."""
         self.config, self.weights, self.kernels = config, weights, kernels
         embedding = weights.embedding
+        split = min(_SPLIT, _padded(config.index_topk, PAGE_SIZE))
+        self._splits = Splits(split, kernels.index_multiple(config.index_n_heads, config.index_head_dim))
+        self._selected = _padded(config.index_topk, split)
+        self._unseen = self._filling(embedding.device)
         self._rope = RopeTable(config.qk_rope_head_dim, config.rope_theta, embedding.dtype, embedding.device)
+        self._least_rows = kernels.row_floor(products(weights))
 
     def forward(self, batch: Batch, cache: PagedCache) -> Forward:
         """Compute the rows of `batch`, write their cache entries, and return the wanted logits, [W, vocab] float32.
@@ -40,10 +48,9 @@ class Transformer:
             CacheError: a page table does not reach its sequence's last row.
         """
         config, kernels = self.config, self.kernels
-        layout = lay_out(batch, cache, config.index_topk)
-        cos, sin = self._rope.at(layout.positions, layout.last_position)
-        step = Step(config, kernels, cache, layout, cos, sin)
-        hidden = self.weights.embedding[layout.token_ids]
+        layout = lay_out(batch, cache, config.index_topk, self._splits, self._least_rows)
+        step = self._step(layout, cache)
+        hidden = self.weights.embedding[layout.token_ids]  # [M, hidden]
         selection: Selection = []
         for index, layer in enumerate(self.weights.layers):
             normed = rms_norm(hidden, layer.input_norm, config.rms_norm_eps)
@@ -51,15 +58,35 @@ class Transformer:
             hidden = hidden + mixed
             normed = rms_norm(hidden, layer.post_norm, config.rms_norm_eps)
             if isinstance(layer.mlp, MlpWeights):
-                hidden = hidden + mlp(normed, layer.mlp, kernels)
+                hidden += mlp(normed, layer.mlp, kernels)
                 continue
             expert_ids, gates = route(normed, layer.mlp, config, kernels)
-            yield Dispatch(index, normed, expert_ids, gates)
-            shared = mlp(normed, layer.mlp.shared, kernels)
+            rows = normed[: layout.count]
+            yield Dispatch(index, rows, expert_ids[: layout.count], gates[: layout.count])
+            added = mlp(normed, layer.mlp.shared, kernels)
             routed = yield Collect(index)
-            hidden = hidden + (_checked(routed, index, normed) + shared)
+            added[: layout.count] += _checked(routed, index, rows)
+            hidden += added
         final = rms_norm(hidden[layout.wanted], self.weights.final_norm, config.rms_norm_eps)
         return kernels.linear(final, self.weights.head).to(torch.float32)
+
+    def _step(self, layout: Layout, cache: PagedCache) -> Step:
+        """Return what all layers of a pass share."""
+        cos, sin = self._rope.at(layout.positions, layout.last_position)
+        return Step(
+            self.config, self.kernels, cache, layout, self._splits.attention, self._unseen, self._selected, cos, sin
+        )
+
+    def _filling(self, device: torch.device) -> Tensor | None:
+        """Return which places of a selection only fill it up."""
+        if self._selected == self.config.index_topk:
+            return None
+        return torch.arange(self._selected, device=device)[None] >= self.config.index_topk
+
+
+def _padded(count: int, multiple: int) -> int:
+    """Return `count` rounded up to a multiple of `multiple`."""
+    return -(-count // multiple) * multiple
 
 
 def _checked(routed: Tensor | None, layer: int, rows: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ Every product's weight is stored [in, out], contiguous: with this layout the CPU
 every batch of two rows or more (measured), with [out, in] only from sixteen rows on.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -49,13 +50,15 @@ class LayerWeights:
     post_norm: Tensor
     """[hidden]."""
     from_hidden: Tensor
-    """[hidden, q_lora_rank + latent width (+ index_head_dim + index_n_heads)]: q_a, kv_a (, wk, weights_proj)."""
+    """[hidden, q_lora_rank + latent width (+ index_head_dim + index_n_heads)]: q_a, kv_a (, wk, weights_proj).
+    Whatever is rotated comes out with the even parts of all pairs before the odd ones, here and in `from_query`."""
     q_norm: Tensor
     """[q_lora_rank]."""
     kv_norm: Tensor
     """[kv_lora_rank]."""
     from_query: Tensor
-    """[q_lora_rank, heads * qk_head_dim (+ index_n_heads * index_head_dim)]: q_b (, wq_b)."""
+    """[q_lora_rank, heads * qk_head_dim (+ index_n_heads * index_head_dim)]: of q_b (and wq_b) first every head's
+    part without rotation, then the rotated parts of the heads (and index heads, then the index heads' rest)."""
     absorb_keys: Tensor
     """[heads, qk_nope_head_dim, kv_lora_rank]: takes a query into the latent space."""
     expand_values: Tensor
@@ -95,3 +98,18 @@ class AttentionWeights:
     """[hidden, vocab]."""
     mtp: MtpWeights | None
     """None where the checkpoint has no such layer."""
+
+
+def products(weights: AttentionWeights) -> list[Tensor]:
+    """Return every weight that a forward pass multiplies rows by, without the head: [in, out] or [heads, in, out]."""
+    return [weight for layer in weights.layers for weight in _layer_products(layer)]
+
+
+def _layer_products(layer: LayerWeights) -> Iterator[Tensor]:
+    """Yield the weights of one layer's products."""
+    yield from (layer.from_hidden, layer.from_query, layer.absorb_keys, layer.expand_values, layer.output)
+    mlp = layer.mlp
+    if isinstance(mlp, MoeWeights):
+        yield mlp.router
+        mlp = mlp.shared
+    yield from (mlp.gate_up, mlp.down)

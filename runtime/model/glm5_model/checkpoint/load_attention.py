@@ -9,6 +9,7 @@ from torch import Tensor
 from glm5_model import names
 from glm5_model.checkpoint.reader import Checkpoint
 from glm5_model.config import ModelConfig
+from glm5_model.rope import pairs_apart
 from glm5_model.weights import AttentionWeights, IndexerWeights, LayerWeights, MlpWeights, MoeWeights, MtpWeights
 
 Progress = Callable[[float], None]
@@ -37,6 +38,7 @@ class _Loader:
     def __init__(self, checkpoint: Checkpoint, config: ModelConfig, dtype: torch.dtype, progress: Progress) -> None:
         self.checkpoint, self.config, self.dtype, self.progress = checkpoint, config, dtype, progress
         self.with_mtp = config.num_mtp_layers > 0 and checkpoint.has_prefix(names.layer_prefix(config.num_layers))
+        self.pairs = pairs_apart(config.qk_rope_head_dim)
         self.shapes = names.worker_shapes(config, self.with_mtp)
 
     def load(self) -> AttentionWeights:
@@ -59,25 +61,44 @@ class _Loader:
     def layer(self, prefix: str, sparse: bool, full: bool) -> LayerWeights:
         """Return one layer."""
         attention, indexer = prefix + "self_attn.", prefix + "self_attn.indexer."
-        from_hidden = [attention + "q_a_proj.weight", attention + "kv_a_proj_with_mqa.weight"]
-        from_query = [attention + "q_b_proj.weight"]
-        if full:
-            from_hidden += [indexer + "wk.weight", indexer + "weights_proj.weight"]
-            from_query += [indexer + "wq_b.weight"]
         absorb_keys, expand_values = self.latent_products(attention + "kv_b_proj.weight")
         return LayerWeights(
             input_norm=self.tensor(prefix + "input_layernorm.weight"),
             post_norm=self.tensor(prefix + "post_attention_layernorm.weight"),
-            from_hidden=self.product(*from_hidden),
+            from_hidden=self.from_hidden(attention, full),
             q_norm=self.tensor(attention + "q_a_layernorm.weight"),
             kv_norm=self.tensor(attention + "kv_a_layernorm.weight"),
-            from_query=self.product(*from_query),
+            from_query=self.from_query(attention, full),
             absorb_keys=absorb_keys,
             expand_values=expand_values,
             output=self.product(attention + "o_proj.weight"),
             indexer=self.indexer(indexer) if full else None,
             mlp=self.moe(prefix + "mlp.") if sparse else self.mlp(prefix + "mlp."),
         )
+
+    def from_hidden(self, prefix: str, full: bool) -> Tensor:
+        """Return what takes the hidden state to query latent, key latent and key (, index key and head weights)."""
+        rank, turning = self.config.kv_lora_rank, self.pairs
+        keys = self.tensor(prefix + "kv_a_proj_with_mqa.weight")
+        parts = [self.tensor(prefix + "q_a_proj.weight"), keys[:rank], keys[rank:][turning]]
+        if full:
+            index_keys = self.tensor(prefix + "indexer.wk.weight")
+            parts += [self.turned(index_keys), self.tensor(prefix + "indexer.weights_proj.weight")]
+        return torch.cat(parts).t().contiguous()
+
+    def from_query(self, prefix: str, full: bool) -> Tensor:
+        """Return what takes the query latent to queries (and index queries), the rotated parts together."""
+        config, rank = self.config, self.config.q_lora_rank
+        queries = self.tensor(prefix + "q_b_proj.weight").view(config.num_heads, config.qk_head_dim, rank)
+        parts = [queries[:, : config.qk_nope_head_dim], queries[:, config.qk_nope_head_dim :][:, self.pairs]]
+        if full:
+            index = self.tensor(prefix + "indexer.wq_b.weight").view(config.index_n_heads, config.index_head_dim, rank)
+            parts += [index[:, self.pairs], index[:, len(self.pairs) :]]
+        return torch.cat([part.reshape(-1, rank) for part in parts]).t().contiguous()
+
+    def turned(self, values: Tensor) -> Tensor:
+        """Return an index key's rows or numbers with the pairs of the rotated part, which comes first, apart."""
+        return torch.cat([values[self.pairs], values[len(self.pairs) :]])
 
     def latent_products(self, name: str) -> tuple[Tensor, Tensor]:
         """Return kv_b_proj as keys [H, nope, C] and values [H, C, v]; its rows are grouped by head, keys first."""
@@ -88,7 +109,8 @@ class _Loader:
 
     def indexer(self, prefix: str) -> IndexerWeights:
         """Return the norm of a full layer's index keys."""
-        return IndexerWeights(self.tensor(prefix + "k_norm.weight"), self.tensor(prefix + "k_norm.bias"))
+        weight, bias = self.tensor(prefix + "k_norm.weight"), self.tensor(prefix + "k_norm.bias")
+        return IndexerWeights(self.turned(weight), self.turned(bias))
 
     def mlp(self, prefix: str) -> MlpWeights:
         """Return a gated MLP."""

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from glm5_model.kernels.machine import describe
 
-
 PAGE = 64
 """Keys come in pages of this many."""
 
