@@ -15,6 +15,7 @@ from glm5_engine.engine import StartFetch
 from glm5_engine.request import Request
 from glm5_engine.worker import Worker
 from glm5_spec.settings import WorkerSettings
+from glm5_wire import tracing
 from glm5_wire.life import Life
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,6 @@ class DecodeWorker(Worker):
         super().__init__(settings, life)
         self._fetcher: Fetcher | None = None
         life.server.add(partial(rpc.add_DecodeServiceServicer_to_server, DecodeServicer(self)))
-        life.registry.on_change(life.registry.notify)  # `has_prefill` may have changed
 
     def start_fetch(self) -> StartFetch:
         """Fetch long prompts from prefill workers."""
@@ -58,6 +58,7 @@ class DecodeServicer(rpc.DecodeServiceServicer):
         engine = worker.engine
         with worker.streams.opened() as stream, self._attempts.opened(request, stream):
             work = request_from(request, stream.put)
+            work.traceparent = tracing.inject()
             engine.submit(work)
             try:
                 yield self._accepted()

@@ -83,6 +83,7 @@ class Driver:
                 if isinstance(wanted, Dispatch):
                     pending[wanted.layer] = self._experts.send(wanted, self._lane, traceparent)
                     value = None
+                    await asyncio.sleep(0)  # the rows go out now, not after the next section
                 elif isinstance(wanted, Collect):
                     value = await self._experts.collect(pending.pop(wanted.layer))
                 else:

@@ -98,6 +98,7 @@ class Engine:
         if sequences:
             self._arrivals[request] = monotonic()
         self._finish_complete(request)
+        metrics.CALLS.inc()
         metrics.PROMPT_TOKENS.inc(len(request.prompt))
         self._wake.set()
         return sequences

@@ -32,6 +32,7 @@ class Request:
         choices: wanted outputs.
         emit: is called on the event loop with each event; must not block.
         fairness_key: requests with one key share one turn in admission.
+        traceparent: W3C trace context of a sampled request; else empty.
         prompt_logprobs: number of alternatives per prompt token; None where no logprobs are wanted.
     """
 
@@ -41,6 +42,7 @@ class Request:
     emit: Callable[[Event], None]
     fairness_key: str = ""
     prompt_logprobs: int | None = None
+    traceparent: str = ""
     has_started: bool = field(default=False, init=False)
     is_computed: bool = field(default=False, init=False)
     """All rows of the prompt but the last were cached once: the choices have parted."""

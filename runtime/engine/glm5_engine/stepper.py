@@ -17,12 +17,14 @@ from glm5_model.batch import Batch
 from glm5_model.cache import PagedCache
 from glm5_model.exchange import Collect, Dispatch
 from glm5_spec.settings import WorkerSettings
+from glm5_wire import tracing
 from glm5_wire.errors import ServiceError
 
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
+_TRACED_STEPS = 64
 
 
 class Model(Protocol):
@@ -44,16 +46,37 @@ class Stepper:
 
     def __init__(self, model: Model, cache: PagedCache, driver: Driver, settings: WorkerSettings) -> None:
         self._model, self._cache, self._driver, self._settings = model, cache, driver, settings
+        self._num_steps = 0
 
     async def compute(self, entries: list[Entry]) -> Tensor:
-        """Return the logits of `entries`; begin again while shards are missing, within the experts' deadline.
+        """Return the logits of `entries`; a step of a traced request is a span.
+
+        Raises:
+            ServiceError: shards stay away for longer than the experts' deadline.
+        """
+        self._num_steps += 1
+        parent = self._traced(entries)
+        if not parent:
+            return await self._persist(entries, "")
+        rows = sum(entry.count for entry in entries)
+        with tracing.span("step", tracing.extract(parent), rows=rows, sequences=len(entries)) as span:
+            return await self._persist(entries, tracing.inject(span))
+
+    def _traced(self, entries: list[Entry]) -> str:
+        """Return the trace of a request whose prompt is in this step; of other steps only every 64th is traced."""
+        every = self._num_steps % _TRACED_STEPS == 0
+        requests = (entry.sequence.request for entry in entries if every or entry.count > 1)
+        return next((request.traceparent for request in requests if request.traceparent), "")
+
+    async def _persist(self, entries: list[Entry], traceparent: str) -> Tensor:
+        """Compute, and begin again while shards are missing, within the experts' deadline.
 
         A failed pass leaves nothing behind: the next one writes the same rows of the cache again.
         """
         deadline, pause = monotonic() + self._settings.expert_timeout_seconds, _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return await self._forward(entries)
+                return await self._forward(entries, traceparent)
             except ServiceError as error:
                 if not error.retriable or monotonic() + pause >= deadline:
                     raise
@@ -62,12 +85,12 @@ class Stepper:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    async def _forward(self, entries: list[Entry]) -> Tensor:
+    async def _forward(self, entries: list[Entry], traceparent: str) -> Tensor:
         """Return the logits of `entries`, computed as one micro-batch or as two that take turns."""
         parts = split(entries, self._settings.micro_batch_rows)
         if len(parts) == 1:
-            return await self._run(entries)
-        tasks = [asyncio.create_task(self._run(part)) for part in parts]
+            return await self._run(entries, traceparent)
+        tasks = [asyncio.create_task(self._run(part, traceparent)) for part in parts]
         try:
             return torch.cat(await asyncio.gather(*tasks))
         finally:
@@ -76,6 +99,6 @@ class Stepper:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    async def _run(self, entries: list[Entry]) -> Tensor:
-        batch = batch_of(entries)
-        return await self._driver.run(self._model.forward(batch, self._cache), sum(entry.count for entry in entries))
+    async def _run(self, entries: list[Entry], traceparent: str) -> Tensor:
+        forward = self._model.forward(batch_of(entries), self._cache)
+        return await self._driver.run(forward, sum(entry.count for entry in entries), traceparent)

@@ -37,6 +37,7 @@ class Worker:
         self._progress = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._was_ready = False
+        self._covered, self._missing = False, "the weights are not loaded yet"
 
     @property
     def engine(self) -> Engine:
@@ -88,21 +89,24 @@ class Worker:
             settings.detection_seconds,
             settings.expert_timeout_seconds,
             settings.reply_mode,
+            settings.weight_version,
+            settings.name,
         )
         driver = Driver(self._pool, settings.role, settings.num_threads)
         fetch = self.start_fetch()
         engine = Engine(loaded.transformer, loaded.cache, driver, settings, loaded.facts, fetch)
         self._engine = engine
         self.life.progress = lambda: engine.progress
-        self._pool.on_change(self.life.registry.notify)
+        self._pool.on_change(self._look_around)
+        self.life.registry.on_change(self._look_around)
+        self._look_around()
         self._tasks = [asyncio.create_task(engine.run(), name="engine"), asyncio.create_task(self.streams.run())]
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
     def state(self) -> RoleState:
         """Return the state of now."""
-        covered, missing = self._coverage()
-        reason = self._reason(covered, missing)
+        reason = self._reason()
         self._was_ready |= not reason
         facts: dict[str, Any] = {}
         if self._loaded is not None:
@@ -113,8 +117,8 @@ class Worker:
             reason="" if self._was_ready else reason,
             in_flight=self._engine.num_requests if self._engine else 0,
             loading_progress=1.0 if self._engine else self._progress,
-            covered=covered,
-            missing=missing,
+            covered=self._covered,
+            missing=self._missing,
             weight_version=self.settings.weight_version,
             shard_peers=self._pool.shard_names() if self._pool else [],
             **facts,
@@ -130,7 +134,7 @@ class Worker:
         peer.weight_version, peer.kernel_fingerprint = self.settings.weight_version, loaded.kernels.fingerprint
         peer.max_model_len, peer.vocab_size = loaded.facts.max_model_len, loaded.facts.vocab_size
         peer.eos_token_ids.extend(loaded.facts.eos_token_ids)
-        peer.covered, peer.missing = self._coverage()
+        peer.covered, peer.missing = self._covered, self._missing
 
     async def drain(self, seconds: float) -> None:
         """Refuse new work, let the running work end, and after `seconds` give the rest up."""
@@ -146,19 +150,21 @@ class Worker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._engine is not None:
             self._engine.close()
+        if self._pool is not None:
+            await self._pool.close()
 
-    def _coverage(self) -> tuple[bool, str]:
-        """Return whether every expert can be reached, and what is missing."""
-        if self._pool is None or self._loaded is None:
-            return False, "the weights are not loaded yet"
-        return self._pool.coverage(self._loaded.config)
+    def _look_around(self) -> None:
+        """Note whether every expert can be reached, and tell everybody who watches us."""
+        if self._pool is not None and self._loaded is not None:
+            self._covered, self._missing = self._pool.coverage(self._loaded.config)
+        self.life.registry.notify()
 
-    def _reason(self, covered: bool, missing: str) -> str:
+    def _reason(self) -> str:
         """Return why the worker is not ready; only for as long as it has never been."""
         if self._engine is None:
             return f"loading weights: {self._progress:.0%}"
-        if not covered:
-            return f"experts missing: {missing}"
+        if not self._covered:
+            return f"experts missing: {self._missing}"
         untold = self.life.registry.untold(peer_pb2.ROLE_GATEWAY)
         return f"gateways not told yet: {', '.join(untold)}" if untold else ""
 

@@ -16,6 +16,7 @@ from glm5_engine.stream import Stream, Streams
 from glm5_engine.transfer import Cutter, range_tokens
 from glm5_engine.worker import Worker
 from glm5_spec.settings import WorkerSettings
+from glm5_wire import tracing
 from glm5_wire.life import Life
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class PrefillServicer(rpc.PrefillServiceServicer):
         with worker.streams.opened() as stream:
             wanted = request.top_logprobs if request.prompt_logprobs else None
             work = Request(request.request_id, list(request.token_ids), (), stream.put, request.fairness_key, wanted)
+            work.traceparent = tracing.inject()
             (sequence,) = engine.submit(work)
             try:
                 yield _progress(engine.progress, sequence, worker.streams)
