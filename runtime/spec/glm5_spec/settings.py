@@ -142,7 +142,7 @@ class GatewaySettings(RoleSettings):
     """The status line waits this long for a first token; then 200 and keep-alive comments."""
     request_timeout_seconds: float = Field(default=3600.0, gt=0)
     max_attempts: int = Field(default=8, ge=1)
-    """Attempts on decode workers for one request, the first included."""
+    """Attempts on decode workers in a row that bring no new token, the first included; then a request fails."""
     retry_seconds: float = Field(default=30.0, gt=0)
     """How long a broken stream may look for another worker."""
 

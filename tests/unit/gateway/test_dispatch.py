@@ -291,3 +291,11 @@ async def test_who_gives_up_leaves_no_trace():
     await asyncio.gather(first, *waiting, return_exceptions=True)
     assert admission.in_flight == 0
     await admission.until_idle(60)
+
+
+async def test_a_break_after_new_tokens_is_a_first_break():
+    script = Script(
+        *[[tokens(number, number), BROKEN] for number in range(6)], [tokens(6, 6), finished()], max_attempts=2
+    )
+    events = await collect(generation(Known(worker("a"), worker("b")), script))
+    assert [i for event in events if isinstance(event, Tokens) for i in event.token_ids] == list(range(7))

@@ -29,6 +29,7 @@ class Patience:
     """How long a stream is kept alive."""
 
     max_attempts: int
+    """Breaks in a row without a new token; more end the request."""
     retry_seconds: float
     """From a break to the next sign of progress."""
     detection_seconds: float
@@ -97,7 +98,7 @@ class Generation:
                 async for response in responses:
                     self._note(handle, response)
                     for event in self._delivered.take(response):
-                        self._broken_at = None
+                        self._broken_at, self._failures = None, 0
                         yield event
                     if not self._delivered.open:
                         return
