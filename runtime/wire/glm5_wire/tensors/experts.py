@@ -4,9 +4,8 @@ The engine calls `send` and `collect`, both on the event loop.
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import monotonic
 from typing import Literal
 
@@ -16,7 +15,6 @@ import torch
 from torch import Tensor
 
 from glm5.v1 import expert_service_pb2 as pb
-from glm5.v1 import peer_pb2
 from glm5_model.config import ModelConfig
 from glm5_model.exchange import Dispatch
 from glm5_wire.errors import ServiceError, Unavailable
@@ -25,7 +23,7 @@ from glm5_wire.registry import PeerRegistry
 from glm5_wire.tensors.link import Link
 from glm5_wire.tensors.parts import Part, Pending, Positions
 from glm5_wire.tensors.routes import Routes, in_words
-from glm5_wire.watcher import PeerHandle
+from glm5_wire.tensors.shards import LANES, Shard, Shards
 
 log = logging.getLogger(__name__)
 
@@ -39,29 +37,7 @@ RETRIES = counter(
 MAX_REPLY_BYTES = 8 << 20
 """A larger answer is asked for in parts, so that it does not block the connection for others."""
 
-_LANES: dict[str, "pb.Lane.ValueType"] = {"decode": pb.LANE_DECODE, "prefill": pb.LANE_PREFILL}
 _AGAIN_SECONDS = 0.05
-
-
-class _Shard:
-    """A shard and the links to it."""
-
-    def __init__(self, handle: PeerHandle, links: dict["pb.Lane.ValueType", Link]) -> None:
-        self.handle, self.links = handle, links
-        self.listed = True
-        """The registry says that it is there."""
-
-    @property
-    def holdings(self) -> Sequence[peer_pb2.ExpertRange]:
-        return self.handle.peer.holdings
-
-    @property
-    def is_open(self) -> bool:
-        return any(link.is_open for link in self.links.values())
-
-    @property
-    def covers(self) -> bool:
-        return self.listed and all(link.is_open for link in self.links.values())
 
 
 class ExpertPool:
@@ -91,20 +67,14 @@ class ExpertPool:
         weight_version: int = 1,
         name: str = "",
     ) -> None:
-        self._registry, self._compat, self._weight_version, self._name = registry, compat, weight_version, name
-        self._detection, self._timeout = detection_seconds, timeout_seconds
+        self._registry, self._timeout = registry, timeout_seconds
         self._reduced = reply_mode == "reduced"
         self._max_pairs = max(1, MAX_REPLY_BYTES // (hidden * dtype.itemsize))
-        self._shards: dict[int, _Shard] = {}
-        self._routes: Routes[_Shard] = Routes([])
-        self._routed: tuple[object, ...] = ()
         self._parked: list[Part] = []
         self._flushing: asyncio.TimerHandle | None = None
         self._callbacks: list[Callable[[], None]] = []
-        self._closing: set[asyncio.Task[None]] = set()
-        self._sweeper = asyncio.create_task(self._sweep(), name="experts sweeper")
-        registry.on_change(self._sync)
-        self._sync()
+        hello = pb.Hello(compat=compat, caller=name)
+        self._shards = Shards(registry, hello, weight_version, detection_seconds, self)
 
     def send(self, dispatch: Dispatch, lane: str, traceparent: str = "") -> Pending:
         """Send rows to the shards; nothing is waited for.
@@ -117,7 +87,7 @@ class ExpertPool:
         Returns:
             What `collect` takes.
         """
-        pending = Pending(dispatch, _LANES[lane], self._reduced, monotonic() + self._timeout, traceparent)
+        pending = Pending(dispatch, LANES[lane], self._reduced, monotonic() + self._timeout, traceparent)
         positions: Positions = np.arange(len(pending.experts))
         if len(positions):
             self._place(Part(pending, positions))
@@ -146,13 +116,12 @@ class ExpertPool:
 
     def coverage(self, config: ModelConfig) -> tuple[bool, str]:
         """Return whether every expert can be reached, and in words what cannot."""
-        routes = Routes([shard for shard in self._shards.values() if shard.covers])
-        missing = in_words(routes.missing(config.moe_layers, config.num_experts))
+        missing = in_words(Routes(self._shards.covering()).missing(config.moe_layers, config.num_experts))
         return not missing, missing
 
     def shard_names(self) -> list[str]:
         """Return the names of the shards to which rows go."""
-        return sorted(shard.handle.peer.name for shard in self._shards.values() if shard.covers)
+        return sorted(shard.handle.peer.name for shard in self._shards.covering())
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call `callback` after each change of what can be reached."""
@@ -160,18 +129,15 @@ class ExpertPool:
 
     async def close(self) -> None:
         """Close every stream; what is on its way fails."""
-        self._sweeper.cancel()
         if self._flushing is not None:
             self._flushing.cancel()
-        await asyncio.gather(*(link.close() for s in self._shards.values() for link in s.links.values()))
-        await asyncio.gather(self._sweeper, *self._closing, return_exceptions=True)
-        self._shards.clear()
+        await self._shards.close()
 
     # What links tell
 
     def link_changed(self) -> None:
         """Look again at who can be reached, and send what waits for that."""
-        self._sync()
+        self._shards.sync()
         self._flush()
         for callback in self._callbacks:
             callback()
@@ -191,19 +157,19 @@ class ExpertPool:
     def told(self, link: Link, failure: pb.Failure) -> None:
         """Take over what a shard says of itself in a failure."""
         link.handle.peer = failure.peer
-        self._sync()
+        self._shards.sync()
 
     # Placing
 
     def _place(self, part: Part) -> None:
         """Give each pair to one of its holders; what has none waits for one."""
         pending, positions = part.pending, part.positions
-        classes = self._routes.of(pending.layer, pending.experts[positions])
+        classes = self._shards.routes.of(pending.layer, pending.experts[positions])
         homeless: list[npt.NDArray[np.int64]] = []
         chosen: dict[Link, list[npt.NDArray[np.int64]]] = {}
         for number in np.unique(classes).tolist():
             own = positions[classes == number]
-            link = self._choose(self._routes.classes[number], pending.lane, part.avoid, chosen)
+            link = self._choose(self._shards.routes.classes[number], pending.lane, part.avoid, chosen)
             if link is None:
                 homeless.append(own)
             else:
@@ -218,7 +184,7 @@ class ExpertPool:
 
     def _choose(
         self,
-        holders: tuple[_Shard, ...],
+        holders: tuple[Shard, ...],
         lane: "pb.Lane.ValueType",
         avoid: frozenset[object],
         chosen: dict[Link, list[npt.NDArray[np.int64]]],
@@ -249,64 +215,14 @@ class ExpertPool:
         """Forget a dispatch that nobody waits for any more."""
         pending.done.cancel()
         self._parked = [part for part in self._parked if part.pending is not pending]
-        for shard in self._shards.values():
-            shard.links[pending.lane].drop(pending)
+        for link in self._shards.links(pending.lane):
+            link.drop(pending)
 
     def _late(self, pending: Pending) -> Unavailable:
-        missing = self._routes.missing([pending.layer], int(pending.experts.max()) + 1)
+        missing = self._shards.routes.missing([pending.layer], int(pending.experts.max()) + 1)
         why = f"no answer for {self._timeout:g} s"
         if missing:
             why += f", nobody holds {in_words(missing)}"
         if pending.trouble:
             why += f", last failure: {pending.trouble}"
         return Unavailable("experts did not answer", f"layer {pending.layer}", why, "try again; check the shards")
-
-    # Who is there
-
-    def _sync(self) -> None:
-        """Open links to new shards, close those to shards that are gone, and route anew where something differs."""
-        handles = self._registry.peers(peer_pb2.ROLE_EXPERTS, leaving=True)
-        handles = [handle for handle in handles if handle.peer.compat == self._compat]
-        listed = {id(handle) for handle in handles}
-        for key, shard in list(self._shards.items()):
-            shard.listed = key in listed
-            if not shard.listed and not shard.is_open:
-                del self._shards[key]
-                self._close(shard)
-        for handle in handles:
-            if id(handle) not in self._shards:
-                hello = {lane: pb.Hello(compat=self._compat, lane=lane, caller=self._name) for lane in _LANES.values()}
-                links = {lane: Link(handle, lane, hello[lane], self._weight_version, self) for lane in hello}
-                self._shards[id(handle)] = _Shard(handle, links)
-            for link in self._shards[id(handle)].links.values():
-                link.leaving = handle.peer.draining
-        self._route()
-
-    def _route(self) -> None:
-        shards = list(self._shards.values())
-        facts = tuple((id(shard.handle), tuple(_key(held) for held in shard.holdings)) for shard in shards)
-        if facts != self._routed:
-            self._routed, self._routes = facts, Routes(shards)
-
-    def _close(self, shard: _Shard) -> None:
-        for link in shard.links.values():
-            task = asyncio.create_task(link.close())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
-
-    async def _sweep(self) -> None:
-        """Break streams of shards that show no life while work is in flight."""
-        period, before = self._detection / 4, monotonic()
-        while True:
-            await asyncio.sleep(period)
-            now = monotonic()
-            asleep = now - before > self._detection / 2  # we were stopped ourselves: their messages wait unread
-            for shard in list(self._shards.values()):
-                for link in shard.links.values():
-                    with contextlib.suppress(Exception):
-                        link.forgive(now) if asleep else link.check(now, self._detection)
-            before = now
-
-
-def _key(held: peer_pb2.ExpertRange) -> tuple[int, int, int]:
-    return held.layer, held.first, held.count

@@ -15,6 +15,8 @@ from glm5_model.experts import combine
 from glm5_wire.errors import InvalidRequest, ServiceError
 from glm5_wire.tensors.codec import from_proto, to_bytes, to_proto
 
+_MAX_UINT32 = 2**32 - 1
+
 Positions = npt.NDArray[np.int64]
 """Indices into the N * k pairs of a dispatch, ascending: pair p is row p // k."""
 
@@ -126,7 +128,7 @@ class Part:
             expert_ids=experts,
             gates=gates,
             reply_mode=pb.REPLY_MODE_REDUCED if pending.reduced else pb.REPLY_MODE_ROWS,
-            deadline_ms=max(1, int((pending.expires - now) * 1000)),
+            deadline_ms=min(max(1, int((pending.expires - now) * 1000)), _MAX_UINT32),
             crc32c=crc,
             traceparent=pending.traceparent,
         )
