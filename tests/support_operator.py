@@ -1,12 +1,11 @@
 """Deployments and a model of a cluster for the operator's unit tests.
 
-`Cluster` says in a few pure lines what Kubernetes' controllers, the kubelets and our processes do with what the operator
+`Cluster` says in a few pure lines what controllers, kubelets and our processes do with what the operator
 writes. It stands in for nothing: tests/integration runs the same planner against a real API server.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -101,10 +100,10 @@ class Cluster:
     def world(self, silent: Iterable[str] = ()) -> World:
         """Return what can be observed; pods in `silent` do not answer."""
         states = {name: state for name in self.all("Pod") if (state := self.state(name)) and name not in set(silent)}
-        return World(copy.deepcopy(self.objects), states)
+        return World({kind: dict(found) for kind, found in self.objects.items()}, states)
 
     def _merged(self, live: Manifest | None, wanted: Manifest) -> Manifest:
-        merged = copy.deepcopy(wanted)
+        merged = {**wanted, "metadata": dict(wanted["metadata"])}
         self._count += live is None
         before = live["metadata"] if live else {"uid": f"uid-{self._count}", "generation": 0}
         changed = live is None or live.get("spec") != wanted.get("spec")
@@ -127,7 +126,7 @@ class Cluster:
             self._run(pod)
         for job in self.all("Job").values():
             self._job(job)
-        self._orphans()
+        self.collect()
         for live in self.all("StatefulSet").values():
             self._stateful_set(live)
         for live in self.all("Deployment").values():
@@ -160,13 +159,8 @@ class Cluster:
         )
 
     def compat(self, pod: Manifest) -> str:
-        """Return who the pod can talk to: the hash of the weights in its settings; empty for a gateway."""
-        if objects.label(pod, ROLE_LABEL) == "gateway":
-            return ""
-        volume = next(one for one in pod["spec"]["volumes"] if one["name"] == "settings")
-        settings = self.all("ConfigMap").get(volume["configMap"]["name"]) or pod["settings"]
-        pod["settings"] = settings  # mounted; it outlives the object
-        return f"weights-{json.loads(settings['data']['settings.json'])['weight_version']}"
+        """Return who the pod can talk to; empty for a gateway, and before the pod has its settings."""
+        return str(pod.get("compat", ""))
 
     def routes(self, worker: Manifest) -> list[str]:
         """Return the shards to which a worker routes: all of its compat that serve."""
@@ -214,6 +208,8 @@ class Cluster:
             waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
             pod["status"] = {"phase": "Pending", "containerStatuses": [{"state": {"waiting": waiting}}]}
             return
+        if not self._mounts(pod):
+            return
         pod["status"] = {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}
         self.ages[name] = self.ages.get(name, 0) + 1
         role = objects.label(pod, ROLE_LABEL)
@@ -221,6 +217,15 @@ class Cluster:
             self.once_ready.add(name)
         if name in self.once_ready:
             pod["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+
+    def _mounts(self, pod: Manifest) -> bool:
+        """Mount the pod's settings; they outlive their object. Without them no container starts."""
+        volume = next(one for one in pod["spec"]["volumes"] if one["name"] == "settings")
+        if "settings" not in pod and (found := self.all("ConfigMap").get(volume["configMap"]["name"])):
+            pod["settings"] = found
+            weights = json.loads(found["data"]["settings.json"]).get("weight_version")
+            pod["compat"] = f"weights-{weights}" if weights else ""
+        return "settings" in pod
 
     def _job(self, job: Manifest) -> None:
         if "status" in job:
@@ -231,7 +236,8 @@ class Cluster:
         good = not pod["containers"][0]["args"][0].rpartition("/")[2].startswith("bad")
         job["status"] = {"conditions": [{"type": "Complete" if good else "Failed", "status": "True"}]}
 
-    def _orphans(self) -> None:
+    def collect(self) -> None:
+        """Let pods go whose owner went."""
         sets, workloads = self.all("StatefulSet"), self.all("Deployment")
         for name, pod in list(self.all("Pod").items()):
             if pod["owner"] not in (sets if pod["in"] == "StatefulSet" else workloads):

@@ -51,10 +51,15 @@ def _owned(value: Any, fields: dict[str, Any]) -> bool:
     if not fields or not value:
         return True  # owned as a whole: a leaf, or an atomic map or list
     if isinstance(value, dict):
-        return all(f"f:{key}" in fields and _owned(one, fields[f"f:{key}"]) for key, one in value.items())
+        return all(_field_owned(one, fields.get(f"f:{key}")) for key, one in value.items())
     if isinstance(value, list):
         return all(_item_owned(one, fields) for one in value)
     return True
+
+
+def _field_owned(value: Any, below: dict[str, Any] | None) -> bool:
+    """Return whether a field is ours; an empty list or map leaves no trace in fieldsV1."""
+    return value in ([], {}) if below is None else _owned(value, below)
 
 
 def _item_owned(item: Any, fields: dict[str, Any]) -> bool:

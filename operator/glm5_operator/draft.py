@@ -63,9 +63,9 @@ class Draft:
             metadata = live["metadata"]
             self._steps.append(Delete(kind, metadata["namespace"], metadata["name"], metadata["uid"], why))
 
-    def wait(self, reason: Reason, message: str) -> None:
+    def wait(self, reason: Reason, message: str, *, model: bool = False) -> None:
         """Say why something is not done yet."""
-        self._waits.append(Wait(reason, message))
+        self._waits.append(Wait(reason, message, model))
 
     def plan(self) -> Plan:
         """Return what was collected."""

@@ -31,6 +31,9 @@ class Leadership:
         self._renewed_at = float("-inf")
         self.acquired = asyncio.Event()
         """Set while the lease is ours, as far as we know."""
+        self.lost = asyncio.Event()
+        """Set while it is not."""
+        self.lost.set()
 
     def check(self) -> None:
         """Raise NotLeader unless the lease was renewed in the last `renew_seconds`."""
@@ -113,6 +116,7 @@ class Leadership:
         if not self.acquired.is_set():
             log.info("lease acquired identity=%s", self._settings.identity)
             self.acquired.set()
+            self.lost.clear()
             metrics.LEADER.set(1)
 
     def _lost(self, why: str) -> None:
@@ -120,6 +124,7 @@ class Leadership:
         if self.acquired.is_set():
             log.warning("lease lost why=%s", why)
             self.acquired.clear()
+            self.lost.set()
             metrics.LEADER.set(0)
 
 

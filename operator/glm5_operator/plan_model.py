@@ -59,9 +59,9 @@ def _passed(draft: Draft, job: Manifest, running: Reason, failed: Reason) -> boo
     if live is not None and objects.is_true(live, "Complete"):
         return True
     if live is not None and objects.is_true(live, "Failed"):
-        draft.wait(failed, _fault(draft.world, live))
+        draft.wait(failed, _fault(draft.world, live), model=True)
         return False
-    draft.wait(*(_trouble(draft.world, name) or (running, f"Job {name} is running")))
+    draft.wait(*(_trouble(draft.world, name) or (running, f"Job {name} is running")), model=True)
     return False
 
 

@@ -43,6 +43,8 @@ class Wait:
 
     reason: Reason
     message: str
+    model: bool = False
+    """It is the model that is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
