@@ -59,11 +59,15 @@ class ModelConfig:
         try:
             values = json.loads(file.read_bytes())
         except OSError as error:
-            raise ConfigError(f"cannot read {file}: {error.strerror}; check the model path") from error
+            raise ConfigError(
+                f"cannot read {file}: {error.strerror}; check the model path", "config_missing"
+            ) from error
         except ValueError as error:
-            raise ConfigError(f"{file} is not JSON: {error}; download the file again") from error
+            raise ConfigError(f"{file} is not JSON: {error}; download the file again", "config_not_json") from error
         if not isinstance(values, dict):
-            raise ConfigError(f"{file} holds a {type(values).__name__}, not an object; download the file again")
+            raise ConfigError(
+                f"{file} holds a {type(values).__name__}, not an object; download the file again", "config_not_json"
+            )
         return cls.from_dict(values)
 
     @classmethod

@@ -55,12 +55,15 @@ def require_supported(values: dict[str, Any]) -> None:
         why = _REFUSED.get(str(model_type), "its mathematics is unknown to this runtime")
         raise ConfigError(
             f"config.json: model_type {model_type!r} cannot be served: {why}; "
-            "serve a glm_moe_dsa checkpoint (GLM-5, 5.1, 5.2 or 5.3)"
+            "serve a glm_moe_dsa checkpoint (GLM-5, 5.1, 5.2 or 5.3)",
+            "model_unsupported",
         )
     for key, only in _ONLY.items():
         value = values.get(key)
         if value is not None and value != only:
-            raise ConfigError(f"config.json: {key} is {value!r}, only {only!r} can be computed; {_CURE}")
+            raise ConfigError(
+                f"config.json: {key} is {value!r}, only {only!r} can be computed; {_CURE}", "config_unsupported"
+            )
 
 
 def count(values: dict[str, Any], key: str) -> int:
@@ -94,9 +97,13 @@ def rope_theta(values: dict[str, Any]) -> float:
         ConfigError: it is missing, or the type is not "default" (a scaled rotation is not computed here).
     """
     parameters = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    if not isinstance(parameters, dict):
+        raise ConfigError(f"config.json: rope_parameters is {parameters!r}, not an object; {_CURE}")
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     if kind != "default":
-        raise ConfigError(f"config.json: rope_type is {kind!r}, only 'default' can be computed; {_CURE}")
+        raise ConfigError(
+            f"config.json: rope_type is {kind!r}, only 'default' can be computed; {_CURE}", "config_unsupported"
+        )
     if "rope_theta" in parameters:
         return number(parameters, "rope_theta")
     return number(values, "rope_theta")
@@ -106,7 +113,7 @@ def mlp_layer_types(values: dict[str, Any], num_layers: int) -> tuple[str, ...]:
     """Return "dense" or "sparse" for each layer: the list if there is one, else from `first_k_dense_replace`."""
     kinds = values.get("mlp_layer_types")
     if kinds is None:
-        dense = _required(values, "first_k_dense_replace")
+        dense = _whole(values, "first_k_dense_replace", None)
         kinds = ["dense" if i < dense else "sparse" for i in range(num_layers)]
     return _per_layer("mlp_layer_types", kinds, {"dense", "sparse"}, num_layers)
 
@@ -124,12 +131,14 @@ def indexer_types(values: dict[str, Any], num_layers: int) -> tuple[str, ...]:
     elif kinds is None and pattern is not None:
         kinds = pattern
     elif kinds is None:
-        frequency = max(values.get("index_topk_freq") or 1, 1)
-        offset = values.get("index_skip_topk_offset", 2)
+        frequency = max(_whole(values, "index_topk_freq", 1), 1)
+        offset = _whole(values, "index_skip_topk_offset", 2)
         kinds = ["shared" if max(i - offset + 1, 0) % frequency else "full" for i in range(num_layers)]
     checked = _per_layer("indexer_types", kinds, {"full", "shared"}, num_layers)
     if checked[0] == "shared":
-        raise ConfigError(f"config.json: indexer_types begins with 'shared', but nothing is before it; {_CURE}")
+        raise ConfigError(
+            f"config.json: indexer_types begins with 'shared', but nothing is before it; {_CURE}", "config_layers"
+        )
     return checked
 
 
@@ -154,10 +163,21 @@ def mtp_layers(values: dict[str, Any]) -> int:
     return int(layers)
 
 
+def _whole(values: dict[str, Any], key: str, default: int | None) -> int:
+    """Return the integer under `key`, which may be zero, or `default` where the key is absent."""
+    value = values.get(key)
+    if value is None and default is not None:
+        return default
+    value = _required(values, key)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"config.json: {key} is {value!r}, not an integer; {_CURE}")
+    return value
+
+
 def _required(values: dict[str, Any], key: str) -> Any:
     """Return the value under `key`, or say that it is missing."""
     if values.get(key) is None:
-        raise ConfigError(f"config.json: key {key} is missing; {_CURE}")
+        raise ConfigError(f"config.json: key {key} is missing; {_CURE}", "config_key_missing")
     return values[key]
 
 
@@ -165,8 +185,10 @@ def _per_layer(key: str, kinds: Any, allowed: set[str], num_layers: int) -> tupl
     """Return `kinds` if it has one allowed word per layer."""
     if not isinstance(kinds, list | tuple) or len(kinds) != num_layers:
         length = len(kinds) if isinstance(kinds, list | tuple) else repr(kinds)
-        raise ConfigError(f"config.json: {key} has {length} entries for {num_layers} layers; {_CURE}")
+        raise ConfigError(f"config.json: {key} has {length} entries for {num_layers} layers; {_CURE}", "config_layers")
     strange = next((kind for kind in kinds if kind not in allowed), None)
     if strange is not None:
-        raise ConfigError(f"config.json: {key} holds {strange!r}, not one of {sorted(allowed)}; {_CURE}")
+        raise ConfigError(
+            f"config.json: {key} holds {strange!r}, not one of {sorted(allowed)}; {_CURE}", "config_layers"
+        )
     return tuple(kinds)

@@ -8,11 +8,21 @@ class ModelError(Exception):
 class ConfigError(ModelError):
     """config.json names a model that this runtime cannot compute, or lacks a key."""
 
+    def __init__(self, message: str, kind: str = "config_value") -> None:
+        """Say what is wrong and how to mend it.
+
+        Args:
+            message: place, values seen and wanted, cure.
+            kind: the fault's name in `checkpoint.check`.
+        """
+        super().__init__(message)
+        self.kind = kind
+
 
 class CheckpointError(ModelError):
     """A checkpoint's files are missing, damaged or do not fit its config.json."""
 
-    def __init__(self, file: str, tensor: str, message: str, cure: str) -> None:
+    def __init__(self, file: str, tensor: str, message: str, cure: str, kind: str = "damaged") -> None:
         """Name the place and the cure.
 
         Args:
@@ -20,10 +30,11 @@ class CheckpointError(ModelError):
             tensor: the tensor's name, or "" where the whole file is meant.
             message: what is wrong, with the values seen and wanted.
             cure: what the user can do.
+            kind: the fault's name in `checkpoint.check`.
         """
         place = f"{file}: {tensor}" if tensor else file
         super().__init__(f"checkpoint {place}: {message}; {cure}")
-        self.file, self.tensor, self.message, self.cure = file, tensor, message, cure
+        self.file, self.tensor, self.message, self.cure, self.kind = file, tensor, message, cure, kind
 
 
 class NotHeld(ModelError):

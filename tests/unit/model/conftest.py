@@ -147,3 +147,9 @@ def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def served(reference: Reference) -> Served:
     """Return the reference's checkpoint, loaded."""
     return serve(reference.path)
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a checkpoint in one float32 file."""
+    return make_reference(tmp_path_factory.mktemp("plain") / "model").path

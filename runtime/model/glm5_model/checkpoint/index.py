@@ -22,20 +22,21 @@ def weight_map(folder: Path) -> dict[str, str] | None:
     if not path.exists():
         if (folder / SINGLE).exists():
             return None
-        raise CheckpointError(
-            str(folder), "", f"has neither {INDEX} nor {SINGLE}", "name a folder with a safetensors checkpoint"
-        )
+        cure = "name a folder with a safetensors checkpoint"
+        raise CheckpointError(str(folder), "", f"has neither {INDEX} nor {SINGLE}", cure, "no_weights")
     try:
         mapping = json.loads(path.read_bytes())["weight_map"]
     except OSError as error:
-        raise CheckpointError(INDEX, "", f"cannot be read: {error.strerror}", "check its permissions") from error
+        message = f"cannot be read: {error.strerror}"
+        raise CheckpointError(INDEX, "", message, "check its permissions", "file_unreadable") from error
     except (ValueError, KeyError, TypeError):
-        raise CheckpointError(INDEX, "", "is not JSON with a weight_map", _CURE) from None
+        raise CheckpointError(INDEX, "", "is not JSON with a weight_map", _CURE, "index_damaged") from None
     if not isinstance(mapping, dict) or not all(isinstance(file, str) for file in mapping.values()):
-        raise CheckpointError(INDEX, "", "weight_map does not map names to files", _CURE)
+        raise CheckpointError(INDEX, "", "weight_map does not map names to files", _CURE, "index_damaged")
     for name, file in mapping.items():
-        if Path(file).name != file:
-            raise CheckpointError(INDEX, name, f"names the file {file!r} outside the checkpoint's folder", _CURE)
+        if not file or Path(file).name != file:
+            message = f"names the file {file!r} outside the checkpoint's folder"
+            raise CheckpointError(INDEX, name, message, _CURE, "index_outside")
     return mapping
 
 
@@ -51,5 +52,10 @@ def locate(folder: Path) -> dict[str, TensorInfo]:
     headers = {file: read_header(folder, file) for file in sorted(set(mapping.values()))}
     for name, file in mapping.items():
         if name not in headers[file]:
-            raise CheckpointError(file, name, f"is promised by {INDEX}, but not in the file", _CURE)
+            raise not_in_file(name, file)
     return {name: headers[file][name] for name, file in mapping.items()}
+
+
+def not_in_file(name: str, file: str) -> CheckpointError:
+    """Return the error of a tensor that the index promises and its file lacks."""
+    return CheckpointError(file, name, f"is promised by {INDEX}, but not in the file", _CURE, "index_wrong_file")

@@ -29,9 +29,19 @@ class Checkpoint:
         Raises:
             CheckpointError: the folder holds no checkpoint, or index or headers are damaged.
         """
-        self.folder = Path(path)
-        self.tensors = locate(self.folder)
-        self.block = block_size(self.folder)
+        folder = Path(path)
+        self._open(folder, locate(folder), block_size(folder))
+
+    @classmethod
+    def of(cls, folder: Path, tensors: dict[str, TensorInfo], block: tuple[int, int]) -> Self:
+        """Return a checkpoint of which only `tensors` are known."""
+        checkpoint = cls.__new__(cls)
+        checkpoint._open(folder, tensors, block)
+        return checkpoint
+
+    def _open(self, folder: Path, tensors: dict[str, TensorInfo], block: tuple[int, int]) -> None:
+        """Take what is known; files are opened when they are first read."""
+        self.folder, self.tensors, self.block = folder, tensors, block
         self.bytes_read = 0
         self._files: dict[str, int] = {}
 
@@ -59,12 +69,16 @@ class Checkpoint:
         """
         info = self._find(name)
         if info.shape != shape:
-            raise CheckpointError(info.file, name, f"has shape {list(info.shape)}, wanted {list(shape)}", _OTHER)
+            message = f"has shape {list(info.shape)}, wanted {list(shape)}"
+            raise CheckpointError(info.file, name, message, _OTHER, "wrong_shape")
         raw = self._raw(name, info)
         if name + SCALE_SUFFIX not in self.tensors:
             if raw.dtype == torch.float8_e4m3fn:
-                raise CheckpointError(info.file, name, f"is FP8 without {SCALE_SUFFIX}", _CURE)
+                raise CheckpointError(info.file, name, f"is FP8 without {SCALE_SUFFIX}", _CURE, "scale_missing")
             return raw.to(dtype)
+        if raw.dtype != torch.float8_e4m3fn:
+            message = f"multiplies a weight of type {info.type_name}, wanted F8_E4M3"
+            raise CheckpointError(info.file, name + SCALE_SUFFIX, message, _CURE, "scale_unexpected")
         return dequantise(raw, self.scale(name, shape), self.block).to(dtype)
 
     def scale(self, name: str, shape: tuple[int, ...]) -> Tensor:
@@ -77,32 +91,45 @@ class Checkpoint:
         info = self._find(scale_name)
         wanted = scale_shape(shape, self.block)
         if info.shape != wanted or info.type_name != "F32":
-            seen = f"is {info.type_name} {list(info.shape)}"
-            raise CheckpointError(info.file, scale_name, f"{seen}, wanted F32 {list(wanted)}", _OTHER)
+            message = f"is {info.type_name} {list(info.shape)}, wanted F32 {list(wanted)}"
+            kind = "scale_shape" if info.type_name == "F32" else "scale_type"
+            raise CheckpointError(info.file, scale_name, message, _OTHER, kind)
         values = self._raw(scale_name, info)
         if not bool((torch.isfinite(values) & (values >= 0)).all()):
-            raise CheckpointError(info.file, scale_name, "holds a multiplier that is NaN, infinite or negative", _CURE)
+            message = "holds a multiplier that is NaN, infinite or negative"
+            raise CheckpointError(info.file, scale_name, message, _CURE, "scale_not_finite")
         return values
+
+    def stored(self, name: str) -> Tensor:
+        """Return a tensor as it is stored, without multiplying.
+
+        Raises:
+            CheckpointError: it is missing, of an unknown type, or cut off.
+        """
+        return self._raw(name, self._find(name))
 
     def _find(self, name: str) -> TensorInfo:
         """Return where a tensor lies."""
         try:
             return self.tensors[name]
         except KeyError:
-            raise CheckpointError(str(self.folder), name, "is missing", _OTHER) from None
+            raise CheckpointError(str(self.folder), name, "is missing", _OTHER, "tensor_missing") from None
 
     def _raw(self, name: str, info: TensorInfo) -> Tensor:
         """Return a tensor as it is stored."""
         dtype = TYPES.get(info.type_name)
         if dtype is None:
-            raise CheckpointError(info.file, name, f"has type {info.type_name}, wanted one of {sorted(TYPES)}", _OTHER)
+            message = f"has type {info.type_name}, wanted one of {sorted(TYPES)}"
+            raise CheckpointError(info.file, name, message, _OTHER, "wrong_type")
         size = math.prod(info.shape) * dtype.itemsize
         if info.num_bytes != size:
-            raise CheckpointError(info.file, name, f"takes {info.num_bytes} bytes, its shape wants {size}", _CURE)
+            message = f"takes {info.num_bytes} bytes, its shape wants {size}"
+            raise CheckpointError(info.file, name, message, _CURE, "wrong_size")
         buffer = bytearray(size)
         got = self._fill(info, memoryview(buffer))
         if got < size:
-            raise CheckpointError(info.file, name, f"the file ends {size - got} bytes before the tensor does", _CURE)
+            message = f"the file ends {size - got} bytes before the tensor does"
+            raise CheckpointError(info.file, name, message, _CURE, "file_truncated")
         return torch.frombuffer(buffer, dtype=dtype).view(info.shape)
 
     def _fill(self, info: TensorInfo, view: memoryview) -> int:
@@ -125,8 +152,9 @@ def block_size(folder: Path) -> tuple[int, int]:
     try:
         quantisation = json.loads((folder / "config.json").read_bytes()).get("quantization_config") or {}
         rows, columns = quantisation.get("weight_block_size") or DEFAULT_BLOCK
+        if min(rows, columns) < 1:
+            raise ValueError(f"{rows} x {columns}")
         return int(rows), int(columns)
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            "config.json", "", f"weight_block_size cannot be read: {error}", "use the config.json of the weights"
-        ) from error
+        message, cure = f"weight_block_size cannot be read: {error}", "use the config.json of the weights"
+        raise CheckpointError("config.json", "", message, cure, "config_blocks") from error
