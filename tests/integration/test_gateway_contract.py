@@ -21,7 +21,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory, toy: Path) -> Iterator[Stack
     keys.write_text("secret\n")
     roles = ("--dtype", "float32", "--decode", "1", "--prefill", "1", "--experts", "2", "--api-key-file", str(keys))
     room = ("--set", "decode.cache_tokens=128", "--set", "prefill.cache_tokens=128")
-    with running_stack(folder, toy, *roles, *room) as running:
+    # 128 prompts at once are a 429 here, not minutes of work.
+    queue = ("--set", "gateway.max_running=4", "--set", "gateway.max_queue=4")
+    with running_stack(folder, toy, *roles, *room, *queue) as running:
         yield running
 
 
@@ -59,3 +61,10 @@ def test_without_a_key_nothing_is_answered_but_probes(stack: Stack) -> None:
         assert client.post("/v1/completions", json={"prompt": "a"}).status_code == 401
         assert client.get("/metrics").status_code == 401
         assert client.get("/health").status_code == 200
+
+
+def test_a_running_gateway_has_mapped_no_torch_and_no_numpy(stack: Stack) -> None:
+    maps = Path(f"/proc/{stack.row('gateway-0')['pid']}/maps").read_text()
+    assert "python" in maps
+    assert "torch" not in maps
+    assert "numpy" not in maps

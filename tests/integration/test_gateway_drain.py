@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from support_http import client, complete
-from support_stack import running_stack
+from support_stack import running_stack, wait_for
 
 PROMPTS = [[number, *range(20 + 7 * number)] for number in range(6)]
-FIELDS = {"max_tokens": 64, "temperature": 0.7, "ignore_eos": True}
+FIELDS = {"max_tokens": 200, "temperature": 0.7, "ignore_eos": True}
 
 
 @pytest.mark.timeout(600)
@@ -26,8 +26,8 @@ def test_streams_of_a_draining_worker_go_on_elsewhere_unchanged(tmp_path: Path, 
                     for seed, prompt in enumerate(PROMPTS)
                 ]
                 if drained:
-                    while not stack.state("decode-0")["in_flight"]:
-                        await asyncio.sleep(0.05)
+                    busy = "decode-0 got no stream"
+                    await asyncio.to_thread(wait_for, lambda: stack.state("decode-0")["in_flight"] > 0, 120, busy)
                     os.kill(stack.row("decode-0")["pid"], signal.SIGTERM)
                 answers = await asyncio.wait_for(asyncio.gather(*asking), 400)
             assert [answer.error for answer in answers] == [""] * len(PROMPTS)

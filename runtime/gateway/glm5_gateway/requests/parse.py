@@ -57,8 +57,10 @@ def _translated(details: list[ErrorDetails], raw: dict[str, Any]) -> BadRequest:
     param = _dotted(deepest.path)
     if all(detail["type"] == "missing" for detail in same):
         return missing(param)
-    reasons = dict.fromkeys(_reason(detail) for detail in same)
-    return invalid(param, f"`{param}` is wrong", f"{' or '.join(reasons)}, not {_shown(same[0]['input'])}")
+    why = " or ".join(dict.fromkeys(_reason(detail) for detail in same))
+    if same[0]["type"] not in ("too_short", "too_long"):  # those sentences have the number already
+        why += f", not {_shown(same[0]['input'])}"
+    return invalid(param, f"`{param}` is wrong", why)
 
 
 def _path(detail: ErrorDetails, raw: Any) -> tuple[str | int, ...]:
@@ -90,7 +92,10 @@ def _dotted(path: tuple[str | int, ...]) -> str:
 
 def _reason(detail: ErrorDetails) -> str:
     """Return pydantic's sentence as part of ours."""
-    return detail["msg"].replace("Input should", "it should").replace("Value error, ", "")
+    words = detail["msg"].replace(" after validation", "")
+    for thing in ("Input", "List", "String", "Value"):
+        words = words.replace(f"{thing} should", "it should")
+    return words
 
 
 def _shown(value: Any) -> str:
