@@ -21,11 +21,11 @@ NO_DISCOVERY = Discovery()
 class Process:
     """A role reduced to its registry: what the tests look at."""
 
-    def __init__(self, role: RoleName, name: str, discovery: Discovery, deployment: str, port: int) -> None:
+    def __init__(self, role: RoleName, name: str, discovery: Discovery, deployment: str, port: int, host: str) -> None:
         self.settings = RoleSettings(
             role=role, name=name, discovery=discovery, deployment=deployment, detection_seconds=2.0
         )
-        self.server = RpcServer("127.0.0.1", port, 2.0)
+        self.server = RpcServer(host, port, 2.0)
         self.peer = pb.Peer(
             role=NUMBERS[role], name=name, deployment=deployment, incarnation=f"{name}-{id(self)}", ready=True
         )
@@ -44,9 +44,14 @@ class Process:
 
 @asynccontextmanager
 async def process(
-    role: RoleName, name: str, discovery: Discovery = NO_DISCOVERY, deployment: str = "d", port: int = 0
+    role: RoleName,
+    name: str,
+    discovery: Discovery = NO_DISCOVERY,
+    deployment: str = "d",
+    port: int = 0,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[Process]:
-    made = Process(role, name, discovery, deployment, port)
+    made = Process(role, name, discovery, deployment, port, host)
     await made.server.start()
     await made.registry.start()
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Callable, Iterator
 
@@ -58,7 +59,9 @@ class AdminServer:
             sock = socket.create_server((self._host, self._port), family=family, backlog=128)
         except OSError as error:
             where = f"{self._host}:{self._port}"
-            raise StartupError(f"admin port {where}: {error.strerror}; free it or set admin_port") from error
+            raise StartupError(
+                f"admin port {where}: {os.strerror(error.errno or 0)}; free it or set admin_port"
+            ) from error
         self.port = sock.getsockname()[1]
         config = uvicorn.Config(self._app(), lifespan="off", log_config=None, access_log=False, ws="none")
         self._server = _Uvicorn(config)

@@ -3,6 +3,7 @@
 Units are in the names (`_seconds`, `_bytes`, `_total` for counts). `vllm:` names have vLLM's meaning.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ class Declared:
     kind: str
     meaning: str
     labels: tuple[str, ...]
+    room: str
+    """The package that declares it."""
 
 
 DECLARED: dict[str, Declared] = {}
@@ -56,7 +59,8 @@ def histogram(
 
 
 def _note(name: str, kind: str, meaning: str, labels: Sequence[str]) -> None:
-    DECLARED[name] = Declared(name, kind, meaning, tuple(labels))
+    room = str(sys._getframe(2).f_globals["__name__"]).partition(".")[0]
+    DECLARED[name] = Declared(name, kind, meaning, tuple(labels), room)
 
 
 Samples = Callable[[], Iterable[tuple[Sequence[str], float]]]
