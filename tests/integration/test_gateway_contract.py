@@ -37,7 +37,7 @@ def test_schemathesis_finds_no_server_error_and_no_undocumented_status(stack: St
     with http(stack) as client:
         wait_for(lambda: client.get("/ready").status_code == 200, 240, "the stack is not ready")
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{stack.url}/openapi.json", "--checks", CHECKS]
-    options = ["--max-examples", "25", "--phases", "examples,coverage,fuzzing", "--seed", "7", "--workers", "4"]
+    options = ["--max-examples", "15", "--phases", "examples,coverage,fuzzing", "--seed", "7", "--workers", "4"]
     options += ["--request-timeout", "240", "--generation-database", "none", "--header", "Authorization: Bearer secret"]
     options += ["--suppress-health-check", "all", "--no-color"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path, timeout=850, check=False)

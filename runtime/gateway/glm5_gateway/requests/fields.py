@@ -46,7 +46,8 @@ class GenerateBody(Body):
     top_k: Annotated[int, Field(strict=True, ge=-1, lt=2**31)] | None = None
     """0 and -1 mean off."""
     min_p: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] | None = None
-    repetition_penalty: Annotated[float, Field(strict=True, gt=0, le=100, allow_inf_nan=False)] | None = None
+    repetition_penalty: Annotated[float, Field(strict=True, ge=0.01, le=100, allow_inf_nan=False)] | None = None
+    """Divides logits: much smaller ones would make them infinite."""
     presence_penalty: Annotated[float, Field(strict=True, ge=-2, le=2, allow_inf_nan=False)] | None = None
     frequency_penalty: Annotated[float, Field(strict=True, ge=-2, le=2, allow_inf_nan=False)] | None = None
     logit_bias: dict[str, Bias] | None = None

@@ -7,6 +7,9 @@ from glm5.v1.sampling_pb2 import SamplingParams
 from glm5_gateway.errors import BadRequest, invalid
 from glm5_gateway.requests.fields import GenerateBody
 
+_GREEDY = 1e-5
+"""Temperatures below are greedy, as in vLLM: dividing by them would make logits infinite."""
+
 
 def sampling_params(
     body: GenerateBody,
@@ -32,9 +35,10 @@ def sampling_params(
     """
     if (body.min_tokens or 0) > max_tokens:
         raise invalid("min_tokens", "`min_tokens` is too large", f"{body.min_tokens} is above max_tokens, {max_tokens}")
-    greedy = body.do_sample is False
+    temperature = _first(body.temperature, defaults.get("temperature"), 1.0)
+    greedy = body.do_sample is False or temperature < _GREEDY
     return SamplingParams(
-        temperature=0.0 if greedy else _first(body.temperature, defaults.get("temperature"), 1.0),
+        temperature=0.0 if greedy else temperature,
         top_p=_first(body.top_p, defaults.get("top_p"), 1.0),
         top_k=max(0, int(_first(body.top_k, defaults.get("top_k"), 0))),
         min_p=_first(body.min_p, defaults.get("min_p"), 0.0),
