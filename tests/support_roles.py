@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 
 
 class RoleProcess:

@@ -14,7 +14,7 @@ from glm5_wire.registry import PeerRegistry
 from glm5_wire.roles import NUMBERS, WANTS
 from glm5_wire.server import RpcServer
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 NO_DISCOVERY = Discovery()
 
 

@@ -62,60 +62,71 @@ def model(toy: Path) -> Model:
 
 
 class Shards:
-    """Shard processes and the file in which they are found."""
+    """Shard processes of one model."""
 
     def __init__(self, folder: Path, model: Model) -> None:
-        self.folder, self._model = folder, model
+        self._folder, self.model = folder, model
         self.processes: list[RoleProcess] = []
 
     def make(self, shard: int, num_shards: int, group: int = 0, **fields: Any) -> RoleProcess:
         process = RoleProcess(
-            self.folder,
+            self._folder,
             role="experts",
             name=f"shard-{group}-{shard}",
             shard=shard,
             num_shards=num_shards,
             group=group,
             **(
-                {"model_path": str(self._model.path), "dtype": "float32", "detection_seconds": DETECTION_SECONDS}
+                {"model_path": str(self.model.path), "dtype": "float32", "detection_seconds": DETECTION_SECONDS}
                 | fields
             ),
         )
         self.processes.append(process)
         return process.start()
 
-    def list_all(self) -> Discovery:
-        peers = [{"role": "experts", "address": process.address} for process in self.processes]
-        (self.folder / "peers.json").write_text(json.dumps({"peers": peers}))
-        return Discovery(file=str(self.folder / "peers.json"), refresh_seconds=0.2)
+    def kill(self) -> None:
+        for process in self.processes:
+            process.kill()
 
 
 @pytest.fixture
 def shards(tmp_path: Path, model: Model) -> Iterator[Shards]:
+    """No shard yet; a test makes its own."""
     made = Shards(tmp_path, model)
     yield made
-    for process in made.processes:
-        process.kill()
+    made.kill()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Shards]:
+    """Two shards that hold everything; tests leave them alive."""
+    made = Shards(tmp_path_factory.mktemp("pair"), model)
+    made.make(0, 2)
+    made.make(1, 2)
+    yield made
+    made.kill()
 
 
 @asynccontextmanager
 async def pool_of(
-    shards: Shards, timeout_seconds: float = 60.0, compat: str = ""
-) -> AsyncIterator[tuple[ExpertPool, PeerRegistry]]:
-    """Yield a pool that reaches every shard."""
-    for process in shards.processes:
+    shards: Shards, folder: Path, timeout_seconds: float = 60.0, compat: str = "", only: int | None = None
+) -> AsyncIterator[ExpertPool]:
+    """Yield a pool that knows the first `only` shards, by default all."""
+    processes = shards.processes[:only]
+    for process in processes:
         process.wait_ready()
-    settings = RoleSettings(
-        role="decode", name="test", discovery=shards.list_all(), detection_seconds=DETECTION_SECONDS
-    )
+    peers = [{"role": "experts", "address": process.address} for process in processes]
+    (folder / "peers.json").write_text(json.dumps({"peers": peers}))
+    discovery = Discovery(file=str(folder / "peers.json"), refresh_seconds=0.2)
+    settings = RoleSettings(role="decode", name="test", discovery=discovery, detection_seconds=DETECTION_SECONDS)
     registry = PeerRegistry(settings, peer_pb2.Peer, {peer_pb2.ROLE_EXPERTS})
     await registry.start()
-    await until(lambda: len(registry.peers(peer_pb2.ROLE_EXPERTS)) == len(shards.processes), registry.all_peers)
+    await until(lambda: len(registry.peers(peer_pb2.ROLE_EXPERTS)) == len(processes), registry.all_peers)
     compat = compat or registry.peers(peer_pb2.ROLE_EXPERTS)[0].peer.compat
-    hidden = shards._model.config.hidden_size
+    hidden = shards.model.config.hidden_size
     pool = ExpertPool(registry, compat, hidden, torch.float32, DETECTION_SECONDS, timeout_seconds, name="test")
     try:
-        yield pool, registry
+        yield pool
     finally:
         await pool.close()
         await registry.stop()
@@ -129,23 +140,29 @@ async def ask(pool: ExpertPool, dispatch: Dispatch, lane: str = "decode") -> Ten
     return await pool.collect(pool.send(dispatch, lane))
 
 
-@pytest.mark.parametrize("num_shards", [1, 2, 4])
-async def test_shards_give_the_bits_of_local_experts(shards: Shards, model: Model, num_shards: int) -> None:
-    for shard in range(num_shards):
-        shards.make(shard, num_shards)
-    async with pool_of(shards) as (pool, _):
+async def require_bits(pool: ExpertPool, model: Model) -> None:
+    for lane, num_rows in (("decode", 1), ("decode", 7), ("prefill", 300), ("decode", 0), ("prefill", 1500)):
+        for layer in (model.config.moe_layers[0], model.config.moe_layers[-1]):
+            dispatch = model.dispatch(num_rows, num_rows, layer)
+            assert torch.equal(await ask(pool, dispatch, lane), model.wanted(dispatch)), (lane, num_rows, layer)
+
+
+async def test_two_shards_give_the_bits_of_local_experts(pair: Shards, model: Model, tmp_path: Path) -> None:
+    async with pool_of(pair, tmp_path) as pool:
         await covered(pool, model)
-        assert len(pool.shard_names()) == num_shards
-        for lane, num_rows in (("decode", 1), ("decode", 7), ("prefill", 300), ("decode", 0), ("prefill", 1500)):
-            for layer in (model.config.moe_layers[0], model.config.moe_layers[-1]):
-                dispatch = model.dispatch(num_rows, num_rows, layer)
-                assert torch.equal(await ask(pool, dispatch, lane), model.wanted(dispatch)), (lane, num_rows, layer)
+        await require_bits(pool, model)
 
 
-async def test_many_dispatches_at_once_are_coalesced_and_stay_apart(shards: Shards, model: Model) -> None:
-    shards.make(0, 2)
-    shards.make(1, 2)
-    async with pool_of(shards) as (pool, _):
+async def test_four_shards_give_the_bits_of_local_experts(shards: Shards, model: Model, tmp_path: Path) -> None:
+    for shard in range(4):
+        shards.make(shard, 4)
+    async with pool_of(shards, tmp_path) as pool:
+        await covered(pool, model)
+        await require_bits(pool, model)
+
+
+async def test_many_dispatches_at_once_are_coalesced_and_stay_apart(pair: Shards, model: Model, tmp_path: Path) -> None:
+    async with pool_of(pair, tmp_path) as pool:
         await covered(pool, model)
         dispatches = [model.dispatch(1 + seed % 5, seed) for seed in range(60)]
         lanes = ["decode" if seed % 3 else "prefill" for seed in range(60)]
@@ -153,76 +170,18 @@ async def test_many_dispatches_at_once_are_coalesced_and_stay_apart(shards: Shar
         answers = await asyncio.gather(*(pool.collect(pending) for pending in sent))
         for dispatch, answer in zip(dispatches, answers, strict=True):
             assert torch.equal(answer, model.wanted(dispatch))
-    page = shards.processes[0].page("/metrics").text
-    batches = sum(
-        float(line.split()[-1]) for line in page.splitlines() if line.startswith("glm5_experts_product_batches_sum")
-    )
-    products = sum(
-        float(line.split()[-1]) for line in page.splitlines() if line.startswith("glm5_experts_product_batches_count")
-    )
-    assert batches > products, "no two batches ran as one product"
+    page = pair.processes[0].page("/metrics").text
+    assert samples(page, "glm5_experts_product_batches_sum") > samples(page, "glm5_experts_product_batches_count")
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-async def test_rows_of_a_lost_shard_are_computed_when_it_is_back(
-    shards: Shards, model: Model, how: signal.Signals
+def samples(page: str, name: str) -> float:
+    return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name))
+
+
+async def test_a_dispatch_that_nobody_collects_leaves_nothing_behind(
+    pair: Shards, model: Model, tmp_path: Path
 ) -> None:
-    first, _ = shards.make(0, 2), shards.make(1, 2)
-    async with pool_of(shards) as (pool, _):
-        await covered(pool, model)
-        first.send(how)
-        dispatch = model.dispatch(3, 1)
-        waiting = asyncio.create_task(ask(pool, dispatch))
-        await until(lambda: not pool.coverage(model.config)[0])
-        assert "experts 0-" in pool.coverage(model.config)[1]
-        assert not waiting.done()
-        if how == signal.SIGKILL:
-            first.wait()
-            first.start()
-        else:
-            first.send(signal.SIGCONT)
-        assert torch.equal(await waiting, model.wanted(dispatch))
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
-async def test_another_group_takes_over_the_rows_of_a_lost_shard(
-    shards: Shards, model: Model, how: signal.Signals
-) -> None:
-    first, second = shards.make(0, 1, 0), shards.make(0, 1, 1)
-    async with pool_of(shards, timeout_seconds=90.0) as (pool, _):
-        await covered(pool, model)
-        await until(lambda: len(pool.shard_names()) == 2, pool.shard_names)
-        for seed in range(40):
-            if seed == 20:
-                first.send(how)
-            dispatch = model.dispatch(2, seed)
-            assert torch.equal(await ask(pool, dispatch), model.wanted(dispatch)), seed
-        await until(lambda: pool.shard_names() == [second.name], pool.shard_names)
-        if how == signal.SIGTERM:
-            assert first.wait() == 0
-
-
-async def test_a_missing_shard_is_a_retriable_error_within_the_timeout(shards: Shards, model: Model) -> None:
-    shards.make(0, 2)
-    async with pool_of(shards, timeout_seconds=1.0) as (pool, _):
-        await until(lambda: pool.shard_names() == ["shard-0-0"], pool.shard_names)
-        with pytest.raises(Unavailable, match=r"no answer for 1 s, nobody holds experts .*128.*") as caught:
-            await ask(pool, model.dispatch(4, 1))
-        assert caught.value.retriable
-
-
-async def test_shards_of_another_compat_are_not_used(shards: Shards, model: Model) -> None:
-    shards.make(0, 1)
-    async with pool_of(shards, timeout_seconds=1.0, compat="0123456789abcdef") as (pool, registry):
-        assert registry.peers(peer_pb2.ROLE_EXPERTS)
-        assert not pool.coverage(model.config)[0]
-        with pytest.raises(Unavailable):
-            await ask(pool, model.dispatch(1, 1))
-
-
-async def test_a_dispatch_that_nobody_collects_leaves_nothing_behind(shards: Shards, model: Model) -> None:
-    shards.make(0, 1)
-    async with pool_of(shards) as (pool, _):
+    async with pool_of(pair, tmp_path) as pool:
         await covered(pool, model)
         for seed in range(50):
             waiting = asyncio.create_task(ask(pool, model.dispatch(4, seed)))
@@ -231,12 +190,66 @@ async def test_a_dispatch_that_nobody_collects_leaves_nothing_behind(shards: Sha
             await asyncio.gather(waiting, return_exceptions=True)
         dispatch = model.dispatch(4, 99)
         assert torch.equal(await ask(pool, dispatch), model.wanted(dispatch))
-        await until(lambda: shards.processes[0].state()["in_flight"] == 0)
+        await until(lambda: pair.processes[0].state()["in_flight"] == 0)
+
+
+async def test_a_missing_shard_is_a_retriable_error_within_the_timeout(
+    pair: Shards, model: Model, tmp_path: Path
+) -> None:
+    async with pool_of(pair, tmp_path, timeout_seconds=1.0, only=1) as pool:
+        await until(lambda: pool.shard_names() == ["shard-0-0"], pool.shard_names)
+        with pytest.raises(Unavailable, match=r"no answer for 1 s, nobody holds experts 128-") as caught:
+            await ask(pool, model.dispatch(4, 1))
+        assert caught.value.retriable
+
+
+async def test_shards_of_another_compat_are_not_used(pair: Shards, model: Model, tmp_path: Path) -> None:
+    async with pool_of(pair, tmp_path, timeout_seconds=1.0, compat="0123456789abcdef") as pool:
+        assert not pool.coverage(model.config)[0]
+        with pytest.raises(Unavailable):
+            await ask(pool, model.dispatch(1, 1))
+
+
+async def test_rows_of_a_lost_shard_are_computed_when_it_is_back(pair: Shards, model: Model, tmp_path: Path) -> None:
+    first = pair.processes[0]
+    async with pool_of(pair, tmp_path, timeout_seconds=200.0) as pool:
+        for number, how in enumerate([signal.SIGSTOP, signal.SIGKILL]):
+            await covered(pool, model)
+            first.send(how)
+            dispatch = model.dispatch(3, number)
+            waiting = asyncio.create_task(ask(pool, dispatch))
+            await until(lambda: not pool.coverage(model.config)[0])
+            assert "experts 0-127 of layers" in pool.coverage(model.config)[1]
+            assert not waiting.done()
+            if how == signal.SIGKILL:
+                first.wait()
+                first.start()
+            else:
+                first.send(signal.SIGCONT)
+            assert torch.equal(await waiting, model.wanted(dispatch)), how
+
+
+async def test_another_group_takes_over_the_rows_of_a_lost_shard(shards: Shards, model: Model, tmp_path: Path) -> None:
+    first, second = shards.make(0, 1, 0), shards.make(0, 1, 1)
+    async with pool_of(shards, tmp_path) as pool:
+        await covered(pool, model)
+        # SIGTERM last: the process ends by itself, and is not started again.
+        for how in (signal.SIGSTOP, signal.SIGTERM):
+            await until(lambda: len(pool.shard_names()) == 2, pool.shard_names)
+            for seed in range(40):
+                if seed == 20:
+                    first.send(how)
+                dispatch = model.dispatch(2, seed)
+                assert torch.equal(await ask(pool, dispatch), model.wanted(dispatch)), (how, seed)
+            await until(lambda: pool.shard_names() == [second.name], pool.shard_names)
+            if how == signal.SIGSTOP:
+                first.send(signal.SIGCONT)
+        assert await asyncio.to_thread(first.wait) == 0
 
 
 def test_a_damaged_checkpoint_ends_the_process_with_one_line(shards: Shards, tmp_path: Path) -> None:
     process = shards.make(0, 1, model_path=str(tmp_path / "nowhere"))
-    assert process.wait() == 2
+    assert process.wait(240) == 2
     lines = [line for line in process.log.splitlines() if line.startswith("glm5: ")]
     assert len(lines) == 1
     assert "config.json" in lines[0]
@@ -245,5 +258,5 @@ def test_a_damaged_checkpoint_ends_the_process_with_one_line(shards: Shards, tmp
 
 def test_an_index_outside_the_group_is_refused_with_the_cure(shards: Shards) -> None:
     process = shards.make(4, 4)
-    assert process.wait() == 2
+    assert process.wait(240) == 2
     assert "shard 4 of 4: the index must be 0 to 3; check experts.shards" in process.log

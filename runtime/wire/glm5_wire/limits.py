@@ -12,14 +12,14 @@ Options = list[tuple[str, int]]
 def keepalive(detection_seconds: float) -> Options:
     """Return the options with which a silent peer is found within `detection_seconds`.
 
-    One half is the pause before a ping, the other the wait for its answer. Without `ping_timeout_ms` a stopped
-    process is found after 60 s, whatever the keepalive says (measured with grpcio 1.85).
+    A quarter is the pause before a ping, the rest the patience for its answer, for a machine may be busy. Without
+    `ping_timeout_ms` a stopped process is found after 60 s, whatever the keepalive says (measured with grpcio 1.85).
     """
-    half = max(50, int(detection_seconds * 500))
+    pause, patience = max(50, int(detection_seconds * 250)), max(50, int(detection_seconds * 750))
     return [
-        ("grpc.keepalive_time_ms", half),
-        ("grpc.keepalive_timeout_ms", half),
-        ("grpc.http2.ping_timeout_ms", half),
+        ("grpc.keepalive_time_ms", pause),
+        ("grpc.keepalive_timeout_ms", patience),
+        ("grpc.http2.ping_timeout_ms", patience),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
     ]
