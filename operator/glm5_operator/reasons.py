@@ -32,7 +32,6 @@ class Reason(StrEnum):
     DOWNLOADING = "Downloading"
     CHECKING = "Checking"
     CREATING = "Creating"
-    SCALING = "Scaling"
     ROLLING_OUT = "RollingOut"
     AWAITING_SHARDS = "AwaitingShards"
     AWAITING_WORKERS = "AwaitingWorkers"

@@ -51,7 +51,7 @@ def test_a_deployment_gets_all_its_children_and_then_nothing_more_is_written(
 ) -> None:
     found = children(glm5_api, demo)
     kinds = [kind for kind, _ in found]
-    assert FIXED | WORKLOADS <= set(found)
+    assert set(found) >= FIXED | WORKLOADS
     assert kinds.count("Job") == 1
     assert kinds.count("StatefulSet") == 1
     assert kinds.count("ControllerRevision") == kinds.count("ConfigMap") == 4
@@ -178,7 +178,7 @@ def test_an_object_of_somebody_else_is_not_taken_over(glm5_api: ApiServer, opera
 
 def complete(api: ApiServer, namespace: str) -> bool:
     found = children(api, namespace)
-    return FIXED | WORKLOADS <= set(found) and any(kind == "StatefulSet" for kind, _ in found)
+    return set(found) >= FIXED | WORKLOADS and any(kind == "StatefulSet" for kind, _ in found)
 
 
 def settle(operator: OperatorProcess, api: ApiServer, namespace: str) -> None:

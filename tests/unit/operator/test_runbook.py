@@ -13,7 +13,6 @@ ON_THE_WAY = {
     "Downloading",
     "Checking",
     "Creating",
-    "Scaling",
     "RollingOut",
     "AwaitingShards",
     "AwaitingWorkers",

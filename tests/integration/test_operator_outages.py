@@ -1,0 +1,121 @@
+"""When replicas of the operator die, when it is away, and when the API server is."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import CRDS
+from support_apiserver import ApiServer
+from support_operator_process import OperatorProcess, apply_deployment, children, pass_check, wait_for
+
+pytestmark = pytest.mark.apiserver
+SHORT_SECONDS = 5.0
+LONG_SECONDS = 60.0
+MANY = 100
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[ApiServer]:
+    """An API server of our own, which we may stop."""
+    with ApiServer() as server:
+        server.kubectl("apply", "--server-side", "-f", str(CRDS))
+        server.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", str(CRDS))
+        server.kubectl("create", "namespace", "glm5-system")
+        yield server
+
+
+def test_when_the_leader_is_killed_the_other_replica_acts(api: ApiServer, tmp_path: Path) -> None:
+    apply_deployment(api, "ha")
+    with OperatorProcess(api, tmp_path / "a", pod_uid="a") as first:
+        wait_for(first.leads, "the first replica leads")
+        wait_for(lambda: ("GLM5ExpertPlacement", "demo") in children(api, "ha"), "it acts")
+        with OperatorProcess(api, tmp_path / "b", pod_uid="b") as second:
+            first.kill()
+            api.kubectl("delete", "service", "demo-decode", "-n", "ha")
+
+            wait_for(lambda: ("Service", "demo-decode") in children(api, "ha"), "the second replica acts")
+
+            assert second.leads()
+            holder = api.kubectl(
+                "get", "lease", "glm5-operator", "-n", "glm5-system", "-o", "jsonpath={.spec.holderIdentity}"
+            )
+            assert holder.startswith("b-")
+            assert second.terminate() == 0
+    released = api.kubectl(
+        "get", "lease", "glm5-operator", "-n", "glm5-system", "-o", "jsonpath={.spec.holderIdentity}"
+    )
+    assert released == ""
+
+
+def test_a_deployment_that_is_deleted_while_the_operator_is_away_leaves_nothing(api: ApiServer, tmp_path: Path) -> None:
+    apply_deployment(api, "away")
+    with OperatorProcess(api, tmp_path / "log"):
+        pass_check(api, "away")
+        wait_for(lambda: ("Deployment", "demo-gateway") in children(api, "away"), "all children exist")
+
+    api.kubectl("delete", "glm5", "demo", "-n", "away")
+
+    wait_for(lambda: not children(api, "away"), "nothing is left")
+
+
+def test_an_outage_of_the_api_server_ends_nothing_and_afterwards_it_acts(api: ApiServer, tmp_path: Path) -> None:
+    _outage(api, tmp_path, "outage", SHORT_SECONDS)
+
+
+@pytest.mark.long
+def test_so_does_an_outage_of_a_minute(api: ApiServer, tmp_path: Path) -> None:
+    _outage(api, tmp_path, "long-outage", LONG_SECONDS)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_hundred_deployments_are_created_and_then_left_alone(api: ApiServer, tmp_path: Path) -> None:
+    zero = {"replicas": 0}
+    sections = {"gateway": zero, "prefill": zero, "decode": zero, "experts": {"replicas": 0, "shards": 2}}
+    with OperatorProcess(api, tmp_path / "log") as operator:
+        wait_for(operator.leads, "the operator leads")
+        begun = time.monotonic()
+        for number in range(MANY):
+            apply_deployment(api, "many", f"demo-{number}", **sections)
+        for number in range(MANY):
+            pass_check(api, "many", f"demo-{number}")
+        for number in range(MANY):
+            name = f"demo-{number}"
+            wait_for(lambda: ("Deployment", f"{name}-gateway") in children(api, "many", name), f"{name} is there")  # noqa: B023
+        seconds = time.monotonic() - begun
+        wait_for(lambda: _still(operator), "nothing is written for a minute")
+        rss = Path(f"/proc/{operator.process.pid}/status").read_text().split("VmRSS:")[1].split()[0]
+    print(f"{MANY} deployments in {seconds:.0f} s, {int(rss) // 1024} MB")
+    assert int(rss) < 200 * 1024
+
+
+def _outage(api: ApiServer, tmp_path: Path, namespace: str, seconds: float) -> None:
+    apply_deployment(api, namespace)
+    with OperatorProcess(api, tmp_path / "log") as operator:
+        pass_check(api, namespace)
+        wait_for(lambda: ("Deployment", "demo-decode") in children(api, namespace), "all children exist")
+        api.stop_apiserver()
+        time.sleep(seconds)  # the length of the outage is what is tested
+        api.start_apiserver()
+
+        apply_deployment(api, namespace, decode={"replicas": 3})
+
+        wait_for(lambda: _replicas(api, namespace) == 3, "the change was acted on")
+        assert operator.process.poll() is None
+        assert operator.terminate() == 0
+    api.kubectl("delete", "glm5", "demo", "-n", namespace)
+
+
+def _replicas(api: ApiServer, namespace: str) -> int:
+    live = json.loads(api.kubectl("get", "deployment", "demo-decode", "-n", namespace, "-o", "json"))
+    return int(live["spec"]["replicas"])
+
+
+def _still(operator: OperatorProcess) -> bool:
+    names = ("glm5_operator_writes_total", "glm5_operator_status_writes_total")
+    before = [operator.metric(name) for name in names]
+    time.sleep(60)
+    return [operator.metric(name) for name in names] == before
