@@ -9,7 +9,7 @@ from glm5_model.cache import PAGE_SIZE
 from glm5_model.kernels import Kernels
 from glm5_model.layout import Group
 
-BUDGET = 4 << 20
+BUDGET = 1 << 20
 """Numbers (not bytes) of the largest temporary tensor; longer work is cut into rows."""
 
 
