@@ -1,7 +1,7 @@
 """Reads one deployment's children from the API server into a World."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from glm5_operator import objects
 from glm5_operator.api import Api
@@ -11,8 +11,8 @@ from glm5_operator.world import Refusal, World
 from glm5_spec.admin import RoleState
 from glm5_spec.resource import GLM5Deployment
 
-States = Callable[[str, Iterable[Manifest]], Mapping[str, RoleState]]
-"""Namespace and pods to the fresh answers of their processes, by pod name."""
+States = Callable[[GLM5Deployment, list[Manifest]], Awaitable[Mapping[str, RoleState]]]
+"""A deployment and its pods to the fresh answers of their processes, by pod name."""
 
 
 async def observe(api: Api, deployment: GLM5Deployment, states: States) -> World:
@@ -27,9 +27,8 @@ async def observe(api: Api, deployment: GLM5Deployment, states: States) -> World
     lists = await asyncio.gather(*(api.list(kind, metadata.namespace, selector) for kind in CHILDREN))
     found = {kind.kind: _mine(kind.kind, items, metadata.uid) for kind, items in zip(CHILDREN, lists, strict=True)}
     refusals = await _refusals(api, metadata.namespace, found)
-    pods = found[POD.kind].values()
-    deleting = metadata.deletion_timestamp is not None
-    return World(found, states(metadata.namespace, pods), refusals, deleting)
+    answers = await states(deployment, list(found[POD.kind].values()))
+    return World(found, answers, refusals, deleting=metadata.deletion_timestamp is not None)
 
 
 def _mine(kind: str, items: Iterable[Manifest], uid: str) -> dict[str, Manifest]:

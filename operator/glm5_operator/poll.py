@@ -15,6 +15,7 @@ from glm5_operator.manifests import ADMIN_PORT
 from glm5_operator.names import ROLE_LABEL
 from glm5_operator.queue import Key
 from glm5_spec.admin import RoleState
+from glm5_spec.resource import GLM5Deployment
 
 TIMEOUT_SECONDS = 2.0
 WIDTH = 64
@@ -68,26 +69,43 @@ class Poller:
         self.watch(key, "", ())
         self._targets.pop(key, None)
 
-    def states(self, namespace: str, pods: Iterable[Manifest]) -> dict[str, RoleState]:
-        """Return the fresh answers of `pods` by name."""
+    async def states(self, deployment: GLM5Deployment, pods: list[Manifest]) -> dict[str, RoleState]:
+        """Return the fresh answers of the pods of `deployment` by name; pods that are new to us are asked now.
+
+        So the first pass of a process that was just started does not take every pod for silent.
+        """
+        metadata = deployment.metadata
+        key = (metadata.namespace, metadata.name)
+        known = {target.uid for target in self._targets.get(key, {}).values()}
+        self.watch(key, metadata.uid, pods)
+        new = [target for target in self._targets[key].values() if target.uid not in known]
+        if new:
+            async with self._client() as client:
+                await asyncio.gather(*(self._ask(client, target) for target in new))
+        return self._fresh(pods)
+
+    def _fresh(self, pods: Iterable[Manifest]) -> dict[str, RoleState]:
         oldest = time.monotonic() - 3 * self._poll_seconds - TIMEOUT_SECONDS
         answers = {objects.name(pod): self._answers.get(pod["metadata"]["uid"]) for pod in pods}
         return {name: answer.state for name, answer in answers.items() if answer is not None and answer.at > oldest}
 
     async def run(self) -> None:
         """Ask until cancelled."""
-        limits = httpx.Limits(max_connections=WIDTH, max_keepalive_connections=WIDTH)
-        async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False) as client:
-            width = asyncio.Semaphore(WIDTH)
+        async with self._client() as client:
             while True:
                 targets = [target for found in self._targets.values() for target in found.values()]
-                await asyncio.gather(*(self._ask(client, width, target) for target in targets))
+                await asyncio.gather(*(self._ask(client, target) for target in targets))
                 await asyncio.sleep(self._poll_seconds)
 
-    async def _ask(self, client: httpx.AsyncClient, width: asyncio.Semaphore, target: Target) -> None:
+    def _client(self) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=WIDTH, max_keepalive_connections=WIDTH)
+        # Questions above the limit wait for a connection, and that is no silence of the pod.
+        timeout = httpx.Timeout(TIMEOUT_SECONDS, pool=None)
+        return httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
+
+    async def _ask(self, client: httpx.AsyncClient, target: Target) -> None:
         before = self._answers.get(target.uid)
-        async with width:
-            state = await self._state(client, target)
+        state = await self._state(client, target)
         if state is None:
             if before is not None and time.monotonic() - before.at > 3 * self._poll_seconds + TIMEOUT_SECONDS:
                 del self._answers[target.uid]

@@ -1,6 +1,7 @@
 """Which deployments need a pass: a set of keys with times, each key worked on by one task at a time."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from glm5_operator import metrics
@@ -10,6 +11,7 @@ Key = tuple[str, str]
 BATCH_SECONDS = 0.3
 """News of one deployment that come within this time make one pass."""
 BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+log = logging.getLogger(__name__)
 
 
 class Queue:
@@ -70,11 +72,18 @@ class Queue:
             if again is not None:
                 self.put(key, again)
         except Retry:
-            failures = self._failures[key] = self._failures.get(key, 0) + 1
-            self.put(key, BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1])
+            self._later(key)
+        except Exception:
+            # A fault of ours in one deployment must not stop the others, nor be lost.
+            log.exception("pass broke deployment=%s/%s", *key)
+            self._later(key)
         finally:
             del self._running[key]
             self._changed.set()
+
+    def _later(self, key: Key) -> None:
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        self.put(key, BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1])
 
 
 class Retry(Exception):

@@ -13,7 +13,7 @@ from glm5_operator import events, metrics, objects, status
 from glm5_operator.api import Api
 from glm5_operator.errors import NotLeader, Rejected, Unreachable
 from glm5_operator.executor import Executor
-from glm5_operator.kinds import GLM5_DEPLOYMENT, POD, Manifest
+from glm5_operator.kinds import GLM5_DEPLOYMENT, Manifest
 from glm5_operator.manifests import Environment
 from glm5_operator.names import FIELD_MANAGER
 from glm5_operator.observe import observe
@@ -88,7 +88,6 @@ class Reconciler:
             await self._say_invalid(key, live, faults(error))
             return None
         world = await observe(self._api, deployment, self._poller.states)
-        self._poller.watch(key, deployment.metadata.uid, world.all(POD).values())
         found = plan(deployment, world, self._environment)
         known = frozenset((kind, name) for kind, names in world.objects.items() for name in names)
         refused = await self._executor.run(found.steps, deployment.metadata.uid, known)
