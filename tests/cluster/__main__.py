@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 
@@ -31,6 +32,8 @@ def main() -> int:
         epilog=f"steps:\n{listed}\ncache and logs: {cache.root()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    # As Ctrl-C does: what a step has started ends with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     parser.add_argument("steps", nargs="+", choices=list(STEPS), metavar="STEP")
     try:
         for step in parser.parse_args().steps:
