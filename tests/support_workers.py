@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -161,17 +161,17 @@ class Workers:
             worker.kill()
 
 
-@contextlib.asynccontextmanager
-async def running(folder: Path, model: Path, prefill: bool = True, **decode: Any) -> AsyncIterator[Workers]:
-    """Yield two shards, a prefill and a decode worker that are ready; they are gone afterwards."""
+@contextlib.contextmanager
+def running(folder: Path, model: Path, prefill: bool = True, **decode: Any) -> Iterator[Workers]:
+    """Yield two shards, a decode and perhaps a prefill worker that are ready; they are gone afterwards."""
     workers = Workers(folder, model)
     for shard in range(2):
         workers.add("experts", f"experts-{shard}", shard=shard, num_shards=2)
     if prefill:
-        workers.add("prefill", "prefill-0", num_shards=2, cache_tokens=8192)
-    workers.add("decode", "decode-0", num_shards=2, **({"cache_tokens": 16384} | decode))
+        workers.add("prefill", "prefill-0", num_shards=2, cache_tokens=8192, expert_timeout_seconds=120)
+    workers.add("decode", "decode-0", num_shards=2, **decode)
     try:
-        await workers.start()
+        asyncio.run(workers.start())
         yield workers
     finally:
         workers.kill()

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,8 @@ import pytest
 from glm5_wire.errors import Draining, Incompatible, InvalidRequest, Unavailable
 from support_workers import Answer, Workers, ask, generate_request, running, until
 from unit.engine.support import Toy
+
+pytestmark = pytest.mark.timeout(900)
 
 LENGTHS = (1, 5, 63, 64, 65, 130, 200, 300)
 
@@ -25,10 +27,21 @@ def model(toy52: Path) -> Toy:
     return Toy(toy52)
 
 
-@pytest.fixture
-async def workers(tmp_path: Path, toy52: Path) -> AsyncIterator[Workers]:
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory, toy52: Path) -> Iterator[Workers]:
+    """Two shards, prefill and decode; tests leave all of them ready."""
+    folder = tmp_path_factory.mktemp("w")
     # Shards that restart have time to import torch on a busy machine.
-    async with running(tmp_path, toy52, expert_timeout_seconds=120) as made:
+    fields = {"cache_tokens": 16384, "expert_timeout_seconds": 120, "drain_seconds": 3}
+    with running(folder, toy52, **fields) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def scarce(tmp_path_factory: pytest.TempPathFactory, toy52: Path) -> Iterator[Workers]:
+    """Two shards and a decode worker with eight pages."""
+    fields = {"cache_tokens": 8 * 64, "expert_timeout_seconds": 15, "max_step_tokens": 100}
+    with running(tmp_path_factory.mktemp("s"), toy52, prefill=False, **fields) as made:
         yield made
 
 
@@ -39,9 +52,10 @@ async def ask_all(workers: Workers, messages: list) -> list[Answer]:
 
 async def no_pages(workers: Workers) -> None:
     """Wait until no worker has a page in use."""
+    attention = [worker for worker in workers.all.values() if worker.role in ("decode", "prefill")]
 
     async def free() -> bool:
-        return not any([await workers[name].metric("glm5_pages_in_use") for name in ("decode-0", "prefill-0")])
+        return not any([await worker.metric("glm5_pages_in_use") for worker in attention])
 
     await until(free, lambda: "pages stay in use:\n" + workers["decode-0"].log[-3000:])
 
@@ -139,25 +153,30 @@ async def cancellation(workers: Workers) -> None:
         assert answers[1].tokens == again.tokens
 
 
-async def test_scarce_pages_preempt_and_change_no_token(tmp_path: Path, toy52: Path, model: Toy) -> None:
-    async with running(tmp_path, toy52, cache_tokens=8 * 64) as workers:
-        lengths = [20 + 30 * i for i in range(6)]
-        answers = await ask_all(workers, [generate_request(prompt(n), max_tokens=80) for n in lengths])
-        for length, answer in zip(lengths, answers, strict=True):
-            assert answer.tokens[0] == model.greedy(prompt(length), 80)
-        assert await workers["decode-0"].metric("vllm:num_preemptions_total") > 0
-        assert sum(answer.finished[0].num_preemptions for answer in answers) > 0
-        await no_pages(workers)
+async def test_scarce_pages_preempt_and_change_no_token(scarce: Workers, model: Toy) -> None:
+    lengths = [50, 80, 110, 140, 20]
+    answers = await ask_all(scarce, [generate_request(prompt(n), max_tokens=50) for n in lengths])
+    for length, answer in zip(lengths, answers, strict=True):
+        assert answer.tokens[0] == model.greedy(prompt(length), 50)
+    assert await scarce["decode-0"].metric("vllm:num_preemptions_total") > 0
+    assert sum(answer.finished[0].num_preemptions for answer in answers) > 0
+    await no_pages(scarce)
+
+
+async def test_without_a_prefill_worker_long_prompts_are_computed_by_decode(scarce: Workers, model: Toy) -> None:
+    (answer,) = await ask_all(scarce, [generate_request(prompt(400), max_tokens=5)])
+    assert answer.tokens[0] == model.greedy(prompt(400), 5)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_lost_prefill_worker_changes_no_token(workers: Workers, model: Toy, number: signal.Signals) -> None:
     prefill, decode = workers["prefill-0"], workers["decode-0"]
     messages = [generate_request(prompt(800 + i), max_tokens=8) for i in range(4)]
+    fetched = await decode.metric("glm5_prefill_fetched_bytes_total")
     asking = asyncio.create_task(ask_all(workers, messages))
 
     async def started() -> bool:
-        return await decode.metric("glm5_prefill_fetched_bytes_total") > 0
+        return await decode.metric("glm5_prefill_fetched_bytes_total") > fetched
 
     await until(started, lambda: "nothing was fetched\n" + decode.log[-2000:])
     prefill.signal(number)
@@ -182,7 +201,7 @@ async def test_a_shard_that_comes_back_in_time_changes_no_token(
     workers: Workers, model: Toy, number: signal.Signals
 ) -> None:
     shard = workers["experts-1"]
-    messages = [generate_request(prompt(20 + i), max_tokens=200) for i in range(3)]
+    messages = [generate_request(prompt(20 + i), max_tokens=60) for i in range(3)]
     answers = [Answer(message) for message in messages]
     async with workers["decode-0"].client() as client:
         tasks = [asyncio.create_task(ask(client, m, a)) for m, a in zip(messages, answers, strict=True)]
@@ -196,63 +215,50 @@ async def test_a_shard_that_comes_back_in_time_changes_no_token(
             shard.signal(signal.SIGCONT)
         await asyncio.gather(*tasks)
     for i, answer in enumerate(answers):
-        assert answer.tokens[0] == model.greedy(prompt(20 + i), 200)
+        assert answer.tokens[0] == model.greedy(prompt(20 + i), 60)
     await no_pages(workers)
 
 
-async def test_a_shard_that_stays_away_ends_each_stream_with_one_retriable_error(
-    tmp_path: Path, toy52: Path, model: Toy
-) -> None:
-    async with running(tmp_path, toy52, expert_timeout_seconds=2) as workers:
-        shard, decode = workers["experts-0"], workers["decode-0"]
-        async with decode.client() as client:
-            message = generate_request(prompt(10), max_tokens=3000)
-            answers = [Answer(message) for _ in range(3)]
-            tasks = [asyncio.create_task(ask(client, message, a)) for a in answers]
-            await until(lambda: all(len(a.tokens[0]) >= 3 for a in answers), lambda: "no tokens came")
-            shard.kill()
-            errors = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
-            assert all(isinstance(error, Unavailable) and error.retriable for error in errors), errors
-            assert not (await decode.state())["covered"]
-            assert (await decode.state())["ready"], "a worker that was ready stays so"
-            shard.start()
-            await shard.ready()
+async def test_a_shard_that_stays_away_ends_each_stream_with_one_retriable_error(scarce: Workers, model: Toy) -> None:
+    shard, decode = scarce["experts-0"], scarce["decode-0"]
+    async with decode.client() as client:
+        message = generate_request(prompt(10), max_tokens=450)
+        answers = [Answer(message) for _ in range(3)]
+        tasks = [asyncio.create_task(ask(client, message, a)) for a in answers]
+        await until(lambda: all(len(a.tokens[0]) >= 1 for a in answers), lambda: "no tokens came")
+        shard.kill()
+        errors = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(error, Unavailable) and error.retriable for error in errors), errors
+        assert not (await decode.state())["covered"]
+        assert (await decode.state())["ready"], "a worker that was ready stays so"
+        shard.start()
+        await shard.ready()
 
-            async def covered() -> bool:
-                return bool((await decode.state())["covered"])
+        async def covered() -> bool:
+            return bool((await decode.state())["covered"])
 
-            await until(covered, lambda: "not covered again\n" + decode.log[-2000:])
-            answer = await ask(client, generate_request(prompt(10), max_tokens=6))
-            assert answer.tokens[0] == model.greedy(prompt(10), 6)
-        await no_pages(workers)
+        await until(covered, lambda: "not covered again\n" + decode.log[-2000:])
+        answer = await ask(client, generate_request(prompt(10), max_tokens=6))
+        assert answer.tokens[0] == model.greedy(prompt(10), 6)
+    await no_pages(scarce)
 
 
-async def test_a_decode_worker_that_leaves_says_so_and_gives_streams_up_in_time(tmp_path: Path, toy52: Path) -> None:
-    async with running(tmp_path, toy52, drain_seconds=10) as workers:
-        decode = workers["decode-0"]
-        async with decode.client() as client:
-            long, short = generate_request(prompt(10), max_tokens=8000), generate_request(prompt(11), max_tokens=20)
-            answers = [Answer(long), Answer(short)]
-            tasks = [asyncio.create_task(ask(client, a.message, a)) for a in answers]
-            await until(lambda: all(len(a.tokens[0]) >= 1 for a in answers), lambda: "no tokens came")
-            decode.signal(signal.SIGTERM)
-            await until(lambda: any(p.draining for p in answers[0].progress), lambda: "the leave was not announced")
-            with pytest.raises(Draining):
-                await ask(client, generate_request(prompt(3)))
-            with pytest.raises(Draining, match="go on elsewhere"):
-                await tasks[0]
-            await asyncio.gather(tasks[1], return_exceptions=True)
-            assert len(answers[1].tokens[0]) == 20, "a stream with time enough was cut"
-            assert 0 <= min(p.leave_in_ms for p in answers[0].progress if p.draining) <= 10_000
-        assert await decode.ended() == 0, decode.log[-3000:]
-
-
-async def test_without_a_prefill_worker_long_prompts_are_computed_by_decode(
-    tmp_path: Path, toy52: Path, model: Toy
-) -> None:
-    async with running(tmp_path, toy52, prefill=False, max_step_tokens=100) as workers:
-        (answer,) = await ask_all(workers, [generate_request(prompt(500), max_tokens=5)])
-        assert answer.tokens[0] == model.greedy(prompt(500), 5)
+async def test_a_decode_worker_that_leaves_says_so_refuses_and_gives_streams_up_in_time(workers: Workers) -> None:
+    decode = workers["decode-0"]
+    async with decode.client() as client:
+        answer = Answer(generate_request(prompt(10), max_tokens=16_000))
+        task = asyncio.create_task(ask(client, answer.message, answer))
+        await until(lambda: answer.tokens[0], lambda: "no tokens came")
+        decode.signal(signal.SIGTERM)
+        await until(lambda: any(p.draining for p in answer.progress), lambda: "the leave was not announced")
+        with pytest.raises(Draining):
+            await ask(client, generate_request(prompt(3)))
+        with pytest.raises(Draining, match="go on elsewhere"):
+            await task
+        assert 0 <= min(p.leave_in_ms for p in answer.progress if p.draining) <= 3000
+    assert await decode.ended() == 0, decode.log[-3000:]
+    decode.start()
+    await decode.ready()
 
 
 @pytest.mark.parametrize("role", ["prefill", "decode"])

@@ -109,7 +109,7 @@ class Driver:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            await asyncio.wait([future])
+            await settled(future)
             raise
         finally:
             self._num_in_thread -= 1
@@ -128,6 +128,18 @@ class Driver:
         self._seconds[key] = usual + (seconds - usual) * weight
         self._sections += 1
         return result
+
+
+async def settled(*futures: asyncio.Future[Any]) -> None:
+    """Wait for the end of all `futures`, however often the caller is cancelled meanwhile; then pass that on."""
+    is_cancelled = False
+    while pending := [future for future in futures if not future.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError:
+            is_cancelled = True
+    if is_cancelled:
+        raise asyncio.CancelledError
 
 
 def _advance(forward: Forward, value: Tensor | None) -> Dispatch | Collect | Tensor:

@@ -113,7 +113,7 @@ class Engine:
         for sequence in self.scheduler.sequences(request):
             if not sequence.in_step:
                 self.scheduler.remove(sequence)
-        if self._computing is not None and all(entry.sequence.request.is_over for entry in self._in_step):
+        if self._computing is not None and self._is_abandoned():
             self._computing.cancel()
         self._observe()
         self._wake.set()
@@ -189,7 +189,8 @@ class Engine:
         try:
             logits = await self._computing
         except asyncio.CancelledError:
-            if not self._computing.cancelled() or not all(entry.sequence.request.is_over for entry in entries):
+            task = asyncio.current_task()
+            if (task is not None and task.cancelling()) or not self._is_abandoned():
                 raise
         except ServiceError as cause:
             error = cause
@@ -253,6 +254,10 @@ class Engine:
         for (sequence, _), result in zip(drawing, results, strict=True):
             if sequence.state is not State.OVER:
                 outcome.note_token(self.scheduler, sequence, result)
+
+    def _is_abandoned(self) -> bool:
+        """Return whether nobody wants what the step computes."""
+        return all(entry.sequence.request.is_over for entry in self._in_step)
 
     def _observe(self) -> None:
         """Set the gauges."""

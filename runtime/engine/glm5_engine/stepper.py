@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glm5_engine import metrics
-from glm5_engine.driver import Driver
+from glm5_engine.driver import Driver, settled
 from glm5_engine.sequence import Entry
 from glm5_engine.step import batch_of, split
 from glm5_model.batch import Batch
@@ -97,7 +97,7 @@ class Stepper:
             # Nobody may write to the pages of a step that is over, so its tasks are over first.
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks)
+            await settled(*tasks)
 
     async def _run(self, entries: list[Entry], traceparent: str) -> Tensor:
         forward = self._model.forward(batch_of(entries), self._cache)

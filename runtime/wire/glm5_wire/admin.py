@@ -17,6 +17,10 @@ from starlette.routing import Route
 from glm5_spec.admin import RoleState
 from glm5_wire.errors import StartupError
 from glm5_wire.heartbeat import Heartbeat
+from glm5_wire.metrics import gauge
+
+TASKS = gauge("glm5_asyncio_tasks", "Tasks of the event loop when the page was asked for.")
+IN_FLIGHT = gauge("glm5_requests_in_flight", "Requests, runs or batches that are queued or running.")
 
 MAX_SILENCE_SECONDS = 60.0
 """A loop without a heartbeat for this long is not live any more."""
@@ -101,6 +105,8 @@ class AdminServer:
         return _probe(age < MAX_SILENCE_SECONDS, f"no heartbeat for {age:.0f} s")
 
     async def _show_metrics(self, request: Request) -> Response:
+        TASKS.set(len(asyncio.all_tasks()))
+        IN_FLIGHT.set(self._state().in_flight)
         return Response(generate_latest(self._metrics), media_type=CONTENT_TYPE_LATEST)
 
     async def _show_state(self, request: Request) -> Response:

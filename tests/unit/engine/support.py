@@ -16,7 +16,7 @@ from glm5_model.transformer import Transformer
 from glm5_spec.sampling import SamplingParams
 
 SIZES = {"num_dense_layers": 1, "num_sparse_layers": 2, "n_routed_experts": 16, "num_experts_per_tok": 4}
-WAIT_SECONDS = 60
+WAIT_SECONDS = 240
 
 
 class LocalExperts:
