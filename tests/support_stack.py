@@ -76,8 +76,9 @@ class Stack:
         return httpx.get(f"http://{self.row(name)['admin_address']}/metrics", timeout=10, trust_env=False).text
 
     def metric(self, name: str, metric: str) -> float:
-        """Return the sum of all samples of one metric."""
+        """Return the sum of all samples of one metric, which must be there."""
         samples = [line for line in self.metrics(name).splitlines() if line.split("{")[0].split(" ")[0] == metric]
+        assert samples, f"{name} has no metric {metric}"
         return sum(float(line.rpartition(" ")[2]) for line in samples)
 
     def signal(self, name: str, number: signal.Signals) -> int:

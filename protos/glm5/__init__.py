@@ -1,0 +1,1 @@
+"""The wire of glm5-serve."""

@@ -51,7 +51,7 @@ async def run(stack: Stack, cut_third: bool) -> list[Answer]:
 def idle(stack: Stack) -> bool:
     """Return whether no request is in flight and no page in use."""
     pages = sum(stack.metric(name, "glm5_pages_in_use") for name in ROLES[1:])
-    flights = sum(stack.metric(name, "glm5_requests_in_flight") for name in ROLES)
+    flights = sum(stack.state(name)["in_flight"] for name in ROLES)
     return pages == 0 and flights == 0
 
 
