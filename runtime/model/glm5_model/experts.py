@@ -28,6 +28,8 @@ class ExpertWeights:
     def __init__(self, layers: Mapping[int, LayerExperts]) -> None:
         """Hold `layers` by index."""
         self._layers = dict(layers)
+        # One view per expert, made once: taking it anew costs as much as a small product.
+        self._views = {i: (held.gate_up.unbind(0), held.down.unbind(0)) for i, held in self._layers.items()}
         self._slots = {i: {e: s for s, e in enumerate(held.experts)} for i, held in self._layers.items()}
 
     @property
@@ -72,14 +74,14 @@ class ExpertWeights:
             by_expert.setdefault(self._slot(layer, expert), []).append(pair)
         if not by_expert:
             return rows.new_empty(0, rows.shape[1])
-        weights = self._layers[layer]
-        least = kernels.row_floor([weights.gate_up[0], weights.down[0]])
+        gate_up, down = self._views[layer]
+        least = kernels.row_floor([gate_up[0], down[0]])
         order, sizes, places = _filled_groups(by_expert, least)
         groups = rows[pair_rows[order]].split_with_sizes(sizes)  # each [group, hidden]
-        inner = torch.cat([kernels.linear(x, weights.gate_up[s]) for x, s in zip(groups, by_expert, strict=True)])
+        inner = torch.cat([kernels.linear(x, gate_up[s]) for x, s in zip(groups, by_expert, strict=True)])
         gate, up = inner.chunk(2, dim=-1)
         active = (kernels.silu(gate) * up).split_with_sizes(sizes)  # each [group, width]
-        outputs = torch.cat([kernels.linear(x, weights.down[s]) for x, s in zip(active, by_expert, strict=True)])
+        outputs = torch.cat([kernels.linear(x, down[s]) for x, s in zip(active, by_expert, strict=True)])
         return outputs[places]
 
     def _slot(self, layer: int, expert: int) -> int:

@@ -27,16 +27,13 @@ def select(
     Returns:
         [R, width] int64; what fills up is a slot of the row's own sequence.
     """
-    slots = group.slots()  # [1 or R, L]
     chosen = []
-    for part in row_parts(queries.shape[0], 2 * slots.shape[1]):
-        lines = slots if slots.shape[0] == 1 else slots[part]
+    for part in row_parts(queries.shape[0], 2 * group.span.shape[0]):
         scores = index_scores(queries[part], weights[part], keys, group, part, kernels)
         best = top_k_ascending(scores, index_topk)  # [R, K]
-        picked = lines[0][best] if lines.shape[0] == 1 else lines.gather(1, best)
-        filler = lines[:, :1].expand(picked.shape[0], width - index_topk)
-        chosen.append(picked if width == index_topk else torch.cat([picked, filler], dim=1))
-    return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
+        chosen.append(group.slots(part, best))
+    slots = chosen[0] if len(chosen) == 1 else torch.cat(chosen)
+    return slots if width == index_topk else torch.cat([slots, slots[:, :1].expand(-1, width - index_topk)], dim=1)
 
 
 def index_scores(queries: Tensor, weights: Tensor, keys: Tensor, group: Group, part: slice, kernels: Kernels) -> Tensor:

@@ -10,7 +10,7 @@ from glm5_model.cache import PagedCache
 from glm5_model.config import ModelConfig
 from glm5_model.indexer import select
 from glm5_model.kernels import Kernels
-from glm5_model.layout import Layout
+from glm5_model.layout import Layout, filled
 from glm5_model.norms import rms_norm
 from glm5_model.rope import rotate
 from glm5_model.weights import IndexerWeights, LayerWeights
@@ -35,10 +35,10 @@ class Step:
     """[1, padded index_topk] bool: what only fills up a selection; None where nothing does."""
     selected: int
     """Padded index_topk."""
-    cos: Tensor
-    """[M, 1, qk_rope_head_dim]."""
-    sin: Tensor
-    """[M, 1, qk_rope_head_dim]."""
+    turn: tuple[Tensor, Tensor]
+    """Factors for `rotate`, two [M, qk_rope_head_dim]."""
+    turn_heads: tuple[Tensor, Tensor]
+    """The same for rows of heads, two [M, 1, qk_rope_head_dim]."""
 
 
 def layer_attention(
@@ -61,17 +61,16 @@ def layer_attention(
         kernels.linear(rows, weights.from_hidden), _hidden_widths(config, weights.indexer is not None), dim=-1
     )
     query_latent = rms_norm(query_raw, weights.q_norm, config.latent_norm_eps)
-    latent = rms_norm(latent_raw[:count], weights.kv_norm, config.latent_norm_eps)
-    key = rotate(key_raw[:count, None], step.cos[:count], step.sin[:count]).squeeze(1)
-    write = torch.cat([latent, key], dim=-1).to(step.cache.dtype)
+    latent = rms_norm(latent_raw, weights.kv_norm, config.latent_norm_eps)
+    write = torch.cat([latent, rotate(key_raw, *step.turn)], dim=-1).to(step.cache.dtype)
     step.cache.latent(layer).index_copy_(0, step.layout.write_slots, write)
 
     plain, turning, *index_plain = torch.split(
         kernels.linear(query_latent, weights.from_query), _query_widths(config, weights.indexer is not None), dim=-1
     )
-    turned = rotate(turning.view(rows.shape[0], -1, config.qk_rope_head_dim), step.cos, step.sin)
+    turned = rotate(turning.view(rows.shape[0], -1, config.qk_rope_head_dim), *step.turn_heads)
     if weights.indexer is not None:
-        keys = index_keys(step, index_raw[0][:count], weights.indexer)
+        keys = index_keys(step, index_raw[0], weights.indexer)
         step.cache.index_keys(layer).index_copy_(0, step.layout.write_slots, keys)
         if step.layout.sparse:
             heads = index_plain[0].view(rows.shape[0], config.index_n_heads, -1)
@@ -81,7 +80,9 @@ def layer_attention(
     queries = torch.cat([absorbed, turned[:, : config.num_heads]], dim=-1)[:count]
     scale: float = config.qk_head_dim**-0.5
     mixed = _attend(step, layer, queries.to(torch.float32).mul_(scale), selection)  # [N, heads, kv_lora_rank]
-    heads = kernels.per_head(_filled(mixed, rows).to(rows.dtype), weights.expand_values)  # [M, heads, v_head_dim]
+    heads = kernels.per_head(
+        filled(mixed, rows.shape[0]).to(rows.dtype), weights.expand_values
+    )  # [M, heads, v_head_dim]
     return kernels.linear(heads.flatten(1), weights.output), selection
 
 
@@ -100,11 +101,10 @@ def _query_widths(config: ModelConfig, full: bool) -> list[int]:
 
 
 def index_keys(step: Step, raw: Tensor, weights: IndexerWeights) -> Tensor:
-    """Return the rows' index keys for the cache, normalised and rotated, [N, index_head_dim]."""
-    turning, count = step.config.qk_rope_head_dim, step.layout.count
+    """Return the rows' index keys for the cache, normalised and rotated, [M, index_head_dim]."""
+    turning = step.config.qk_rope_head_dim
     keys = torch.layer_norm(raw, (raw.shape[-1],), weights.norm_weight, weights.norm_bias, _INDEX_NORM_EPS)
-    turned = rotate(keys[:, None, :turning], step.cos[:count], step.sin[:count]).squeeze(1)
-    return torch.cat([turned, keys[:, turning:]], dim=-1).to(step.cache.dtype)
+    return torch.cat([rotate(keys[:, :turning], *step.turn), keys[:, turning:]], dim=-1).to(step.cache.dtype)
 
 
 def _select(step: Step, layer: int, queries: Tensor, raw_weights: Tensor) -> Selection:
@@ -144,9 +144,3 @@ def _attend(step: Step, layer: int, queries: Tensor, selection: Selection) -> Te
     for rows, part in parts:
         mixed[rows] = part
     return mixed
-
-
-def _filled(mixed: Tensor, rows: Tensor) -> Tensor:
-    """Return `mixed` with its last row repeated until there are as many as in `rows`."""
-    missing = rows.shape[0] - mixed.shape[0]
-    return torch.cat([mixed, mixed[-1:].expand(missing, -1, -1)]) if missing else mixed

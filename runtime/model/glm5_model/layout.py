@@ -13,6 +13,9 @@ from glm5_model.batch import Batch, SequenceRows
 from glm5_model.cache import PAGE_SIZE, PagedCache
 from glm5_model.errors import CacheError
 
+_PAGE_BITS = PAGE_SIZE.bit_length() - 1
+_LARGEST_MASK = 1 << 20
+
 Rows = Tensor | slice
 """Indices into the batch's rows; a slice where they follow each other."""
 
@@ -29,15 +32,18 @@ class Group:
     """[1 or R, L / PAGE_SIZE] int64: the pages of positions 0 to L - 1, then the first page again."""
     span: Tensor
     """[L] int64: 0, 1, 2, ..."""
+    mask: Tensor | None
+    """[R, L] bool: positions after each row's own; None where that would be large, then it is made part by part."""
 
-    def slots(self) -> Tensor:
-        """Return the cache slots of positions 0 to L - 1, [1 or R, L] int64."""
-        offsets = self.span[:PAGE_SIZE]
-        return (self.pages[:, :, None] * PAGE_SIZE + offsets).flatten(1)
+    def slots(self, part: slice, positions: Tensor) -> Tensor:
+        """Return the cache slots of `positions` [part, n] of the group's rows in `part`, [part, n] int64."""
+        pages = positions >> _PAGE_BITS
+        held = self.pages[0][pages] if self.pages.shape[0] == 1 else self.pages[part].gather(1, pages)
+        return held.mul_(PAGE_SIZE).add_(positions & (PAGE_SIZE - 1))
 
     def later(self, part: slice) -> Tensor:
-        """Return for the group's rows in `part` which of the L positions come after the row's own, [R, L] bool."""
-        return self.span > self.positions[part, None]
+        """Return for the group's rows in `part` which of the L positions come after the row's own, [part, L] bool."""
+        return self.mask[part] if self.mask is not None else self.span > self.positions[part, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class Layout:
     """[M] int64."""
     last_position: int
     write_slots: Tensor
-    """[N] int64, where each row's cache entries go."""
+    """[M] int64, where each row's cache entries go; a copied row goes where the row itself goes."""
     dense: tuple[Group, ...]
     """Rows that see all their positions."""
     sparse: tuple[Group, ...]
@@ -81,6 +87,14 @@ def lay_out(batch: Batch, cache: PagedCache, index_topk: int, splits: Splits, le
     for sequence in batch.sequences:
         builder.add(sequence)
     return builder.finish(least_rows)
+
+
+def filled(rows: Tensor, count: int) -> Tensor:
+    """Return `rows` [N, ...] with the last one repeated until there are `count`."""
+    missing = count - rows.shape[0]
+    if rows.shape[0] == 1:
+        return rows.expand(count, *rows.shape[1:])
+    return torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])]) if missing else rows
 
 
 class _Builder:
@@ -128,7 +142,7 @@ class _Builder:
             token_ids=torch.cat(self.tokens + [self.tokens[-1][-1:]] * missing),
             positions=torch.cat(self.positions + [self.positions[-1][-1:]] * missing),
             last_position=self.last,
-            write_slots=torch.cat(self.write_slots),
+            write_slots=torch.cat(self.write_slots + [self.write_slots[-1][-1:]] * missing),
             dense=tuple(self.groups[True]),
             sparse=tuple(self.groups[False]),
             wanted=torch.tensor(self.wanted, dtype=torch.int64, device=self.cache.device),
@@ -163,7 +177,9 @@ class _Builder:
         """Return a group."""
         device = self.cache.device
         span = torch.arange(pages.shape[1] * PAGE_SIZE, device=device)
-        return Group(rows, torch.tensor(positions, device=device), pages, span)
+        own = torch.tensor(positions, device=device)
+        mask = span > own[:, None] if own.shape[0] * span.shape[0] <= _LARGEST_MASK else None
+        return Group(rows, own, pages, span, mask)
 
     def _length(self, dense: bool, end: int) -> int:
         """Return `end` rounded up to what is taken at once."""

@@ -20,10 +20,10 @@ class RopeTable:
         self._cos = self._sin = torch.empty(0, dim, dtype=dtype, device=device)
 
     def at(self, positions: Tensor, last: int) -> tuple[Tensor, Tensor]:
-        """Return factors for `rotate` at `positions` [N] of which none is above `last`, two [N, 1, dim]."""
+        """Return factors for `rotate` at `positions` [N] of which none is above `last`, two [N, dim]."""
         while self._cos.shape[0] <= last:
             self._grow()
-        return self._cos[positions, None], self._sin[positions, None]
+        return self._cos[positions], self._sin[positions]
 
     def _grow(self) -> None:
         """Double the table, in blocks of one size: so a position's numbers do not depend on what was asked before."""
@@ -39,7 +39,7 @@ class RopeTable:
 
 
 def rotate(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Return `values` [N, heads, dim] rotated by a table's factors [N, 1, dim]."""
+    """Return `values` [..., dim] rotated by a table's factors, which must broadcast to them."""
     # Two roundings, never a fused multiply-add: the library fuses in some elements of a tensor and not in others.
     return torch.roll(values, values.shape[-1] // 2, -1).mul_(sin).add_(values * cos)
 
