@@ -28,8 +28,6 @@ from glm5_wire.tracing import start_tracing
 
 log = logging.getLogger(__name__)
 
-TASKS = metrics.gauge("glm5_asyncio_tasks", "Tasks of the event loop, looked at ten times a second.")
-
 S = TypeVar("S", bound=RoleSettings)
 
 
@@ -206,7 +204,6 @@ async def _follow_health(life: Life) -> None:
     """Keep the standard health service and the watchers at what the state says."""
     before: tuple[bool, bool] | None = None
     while True:
-        TASKS.set(len(asyncio.all_tasks()))
         state = life.current()
         now = (state.ready and not life.draining, life.draining)
         if now != before:
