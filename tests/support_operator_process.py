@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,20 +23,26 @@ from glm5_operator.names import DEPLOYMENT_LABEL
 from support_apiserver import ApiServer
 from support_operator import manifest
 
+CRDS = Path(__file__).parents[1] / "charts/glm5-operator/files/crds"
 PATIENCE_SECONDS = 120.0
 T = TypeVar("T")
-PORTS = iter(range(18_100, 18_999))
+# Below the range from which the kernel takes ports for clients.
+PORTS = range(20_000, 30_000)
 KINDS = ",".join(f"{kind.plural}.{kind.group}" if kind.group else kind.plural for kind in WRITTEN)
 
 
 class OperatorProcess:
-    """One replica of the operator; as a context manager it is killed at the end if it still runs."""
+    """One replica of the operator; as a context manager it is killed at the end if it still runs.
+
+    Its lease is its own and long unless settings say otherwise: a starved machine does not make it lose the lead.
+    """
 
     def __init__(self, api: ApiServer, log: Path, **settings: object) -> None:
         self.log = log
-        self.port = next(PORTS)
-        values = {"kubeconfig": api.kubeconfig, "probe_port": 0, "metrics_port": self.port, **settings}
-        values |= {"host": "127.0.0.1", "poll_seconds": 0.5}
+        self.port = _free_port()
+        values = {"kubeconfig": api.kubeconfig, "probe_port": 0, "metrics_port": self.port, "host": "127.0.0.1"}
+        values |= {"lease_name": f"lease-{self.port}", "lease_seconds": 90, "renew_seconds": 60, "poll_seconds": 0.5}
+        values |= settings
         variables = {f"GLM5_OPERATOR_{key.upper()}": str(value) for key, value in values.items()}
         with log.open("ab") as out:
             command = [sys.executable, "-m", "glm5_operator"]
@@ -93,6 +102,14 @@ def children(api: ApiServer, namespace: str, name: str = "demo") -> dict[tuple[s
     found = json.loads(text)["items"]
     # StatefulSets keep ControllerRevisions of their own, with the labels of their pods.
     return {(one["kind"], one["metadata"]["name"]): one for one in found if _owner(one) != "StatefulSet"}
+
+
+def _free_port() -> int:
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError(f"no free port among 100 tried in {PORTS}")
 
 
 def _owner(one: dict[str, Any]) -> str:

@@ -14,11 +14,11 @@ def main() -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
     try:
         settings = from_environment(os.environ)
+        logs.start(settings)
+        asyncio.run(_run(settings))
     except SettingsError as error:
         sys.stderr.write(f"glm5-operator: {error}\n")
         return 2
-    logs.start(settings)
-    asyncio.run(_run(settings))
     return 0
 
 

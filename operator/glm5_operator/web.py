@@ -3,6 +3,7 @@
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from glm5_operator.errors import SettingsError
 from glm5_operator.liveness import Liveness
 from glm5_operator.metrics import REGISTRY
 from glm5_operator.settings import Settings
@@ -19,7 +20,11 @@ class Web:
         """Whether the watch has begun."""
 
     async def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve.
+
+        Raises:
+            SettingsError: a port is taken.
+        """
         probes = [web.get("/healthz", self._health), web.get("/readyz", self._readiness)]
         await self._serve(self._settings.probe_port, probes)
         await self._serve(self._settings.metrics_port, [web.get("/metrics", _metrics)])
@@ -37,7 +42,11 @@ class Web:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         self._runners.append(runner)
-        await web.TCPSite(runner, self._settings.host, port).start()
+        try:
+            await web.TCPSite(runner, self._settings.host, port).start()
+        except OSError as error:
+            where = f"{self._settings.host}:{port}"
+            raise SettingsError(f"cannot listen on {where}: {error}; choose another port, or 0 for none") from error
 
     async def _health(self, _: web.Request) -> web.Response:
         if self._liveness.alive:

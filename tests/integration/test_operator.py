@@ -28,7 +28,7 @@ WORKLOADS = {("Deployment", f"demo-{role}") for role in ("gateway", "prefill", "
 def operator(glm5_api: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     glm5_api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "glm5-system"}})
     log = tmp_path_factory.mktemp("operator") / "log"
-    with OperatorProcess(glm5_api, log, lease_name="shared") as process:
+    with OperatorProcess(glm5_api, log) as process:
         wait_for(process.leads, "the operator leads")
         yield process
         assert process.terminate() == 0

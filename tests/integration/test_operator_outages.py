@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import CRDS
 from support_apiserver import ApiServer
-from support_operator_process import OperatorProcess, apply_deployment, children, pass_check, wait_for
+from support_operator_process import CRDS, OperatorProcess, apply_deployment, children, pass_check, wait_for
 
 pytestmark = pytest.mark.apiserver
 SHORT_SECONDS = 5.0
@@ -29,25 +28,27 @@ def api() -> Iterator[ApiServer]:
 
 def test_when_the_leader_is_killed_the_other_replica_acts(api: ApiServer, tmp_path: Path) -> None:
     apply_deployment(api, "ha")
-    with OperatorProcess(api, tmp_path / "a", pod_uid="a") as first:
-        wait_for(first.leads, "the first replica leads")
-        wait_for(lambda: ("GLM5ExpertPlacement", "demo") in children(api, "ha"), "it acts")
-        with OperatorProcess(api, tmp_path / "b", pod_uid="b") as second:
+    lease = {"lease_name": "ha", "lease_seconds": 10, "renew_seconds": 7}
+    with OperatorProcess(api, tmp_path / "a", pod_uid="a", **lease) as first:
+        wait_for(lambda: ("GLM5ExpertPlacement", "demo") in children(api, "ha"), "the first replica acts")
+        with OperatorProcess(api, tmp_path / "b", pod_uid="b", **lease) as second:
             first.kill()
             api.kubectl("delete", "service", "demo-decode", "-n", "ha")
 
             wait_for(lambda: ("Service", "demo-decode") in children(api, "ha"), "the second replica acts")
 
-            assert second.leads()
-            holder = api.kubectl(
-                "get", "lease", "glm5-operator", "-n", "glm5-system", "-o", "jsonpath={.spec.holderIdentity}"
-            )
-            assert holder.startswith("b-")
-            assert second.terminate() == 0
-    released = api.kubectl(
-        "get", "lease", "glm5-operator", "-n", "glm5-system", "-o", "jsonpath={.spec.holderIdentity}"
-    )
-    assert released == ""
+            wait_for(second.leads, "the second replica leads")
+            assert _holder(api, "ha").startswith("b-")
+
+
+def test_a_leader_that_is_asked_to_end_gives_the_lease_back(api: ApiServer, tmp_path: Path) -> None:
+    with OperatorProcess(api, tmp_path / "log", pod_uid="a", lease_name="given-back") as operator:
+        wait_for(operator.leads, "it leads")
+        assert _holder(api, "given-back").startswith("a-")
+
+        assert operator.terminate() == 0
+
+    assert _holder(api, "given-back") == ""
 
 
 def test_a_deployment_that_is_deleted_while_the_operator_is_away_leaves_nothing(api: ApiServer, tmp_path: Path) -> None:
@@ -107,6 +108,10 @@ def _outage(api: ApiServer, tmp_path: Path, namespace: str, seconds: float) -> N
         assert operator.process.poll() is None
         assert operator.terminate() == 0
     api.kubectl("delete", "glm5", "demo", "-n", namespace)
+
+
+def _holder(api: ApiServer, lease: str) -> str:
+    return api.kubectl("get", "lease", lease, "-n", "glm5-system", "-o", "jsonpath={.spec.holderIdentity}")
 
 
 def _replicas(api: ApiServer, namespace: str) -> int:
