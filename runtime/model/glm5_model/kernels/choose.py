@@ -6,7 +6,6 @@ from glm5_model.errors import NumericsError
 from glm5_model.kernels.base import Kernels
 from glm5_model.kernels.invariant import InvariantKernels
 
-
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
