@@ -67,7 +67,7 @@ generate: install-dev ## protobuf modules, CRDs, what charts and docs say of the
 	$(BIN)/python tools/gen_settings_doc.py
 
 test: check kube ## everything but the long repetitions
-	$(BIN)/python -m pytest -m "not long and not e2e"
+	$(BIN)/python -m pytest -m "not long and not e2e" --reruns 1 --durations 15
 
 test-long: install-dev ## the long repetitions alone
 	$(BIN)/python -m pytest -m long -rP
