@@ -33,7 +33,7 @@ from glm5_wire.tensors.parts import Part
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a checkpoint; without one a random one is written, 256 experts of width 256")
+    parser.add_argument("--model", help="a checkpoint; without one a random one is written, 256 experts of 1024 x 128")
     parser.add_argument("--rows", type=int, default=1)
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--count", type=int, default=2000)
@@ -45,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = Path(arguments.model or Path(folder) / "model")
         if not arguments.model:
-            write_toy(model, hidden_size=512, moe_intermediate_size=256, seed=1)
+            write_toy(model, hidden_size=1024, moe_intermediate_size=128, num_dense_layers=1, num_sparse_layers=1)
         asyncio.run(_measure(arguments, model, Path(folder)))
 
 
@@ -133,7 +133,7 @@ class _Clock:
         """Time the parsing of answers, and note what shards say of themselves."""
         parse, clock = Part.parse, self
 
-        def timed(part: Part, result: links.pb.Result) -> torch.Tensor:
+        def timed(part: Part, result: links.pb.Result) -> bytes:
             start = time.perf_counter()
             rows = parse(part, result)
             clock._parse += time.perf_counter() - start

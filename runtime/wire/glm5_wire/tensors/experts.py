@@ -167,7 +167,7 @@ class ExpertPool:
         classes = self._shards.routes.of(pending.layer, pending.experts[positions])
         homeless: list[npt.NDArray[np.int64]] = []
         chosen: dict[Link, list[npt.NDArray[np.int64]]] = {}
-        for number in np.unique(classes).tolist():
+        for number in np.flatnonzero(np.bincount(classes)).tolist():
             own = positions[classes == number]
             link = self._choose(self._shards.routes.classes[number], pending.lane, part.avoid, chosen)
             if link is None:

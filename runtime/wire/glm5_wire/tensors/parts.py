@@ -1,7 +1,12 @@
-"""What travels: the dispatch of one layer as a whole (`Pending`) and what of it goes to one shard (`Part`)."""
+"""What travels: the dispatch of one layer as a whole (`Pending`) and what of it goes to one shard (`Part`).
+
+One decode row makes four small messages a layer, so the work here is numpy on bytes: torch's calls cost more than a
+row's arithmetic.
+"""
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import google_crc32c
 import numpy as np
@@ -10,10 +15,11 @@ import torch
 from torch import Tensor
 
 from glm5.v1 import expert_service_pb2 as pb
+from glm5.v1 import tensor_pb2
 from glm5_model.exchange import Dispatch
 from glm5_model.experts import combine
 from glm5_wire.errors import InvalidRequest, ServiceError
-from glm5_wire.tensors.codec import from_proto, to_bytes, to_proto
+from glm5_wire.tensors.codec import element_type, to_proto
 
 _MAX_UINT32 = 2**32 - 1
 
@@ -22,39 +28,51 @@ Positions = npt.NDArray[np.int64]
 
 
 class Pending:
-    """A dispatch on its way: `ExpertPool.collect` waits for it."""
+    """A dispatch on its way: `ExpertPool.collect` waits for it.
+
+    Args:
+        dispatch: of one layer.
+        lane: it travels on.
+        reduced: shards answer with one weighted sum per row.
+        expires: monotonic seconds.
+        trace: traceparent of a sampled step, else empty.
+    """
 
     def __init__(
         self, dispatch: Dispatch, lane: "pb.Lane.ValueType", reduced: bool, expires: float, trace: str
     ) -> None:
-        self.layer, self.rows, self.gates = dispatch.layer, dispatch.rows, dispatch.gates
-        self.lane, self.expires, self.traceparent = lane, expires, trace
+        self.layer, self.rows, self._gates = dispatch.layer, dispatch.rows, dispatch.gates
+        self.lane, self.reduced, self.expires, self.traceparent = lane, reduced, expires, trace
         self.num_rows, self.k = dispatch.expert_ids.shape
         self.experts: npt.NDArray[np.int64] = dispatch.expert_ids.numpy().reshape(-1)
-        self.num_left = self.num_rows * self.k
+        self.num_left = len(self.experts)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.trouble = ""
         """The last failure, for the message when time runs out."""
-        self._outputs: Tensor | None = None
-        self._sums: dict[int, tuple[Positions, Tensor]] | None = {} if reduced else None
+        self.reply_dtype = torch.float32 if reduced else self.rows.dtype
+        self._answers: list[tuple[Positions, bytes]] = []
 
-    @property
-    def reduced(self) -> bool:
-        """Return whether shards answer with one weighted sum per row."""
-        return self._sums is not None
+    @cached_property
+    def whole_rows(self) -> tuple[tensor_pb2.Tensor, int]:
+        """Return the message of all rows and its CRC32C: shards that need every row share it."""
+        return _checked(self.rows)
 
-    def add(self, part: "Part", rows: Tensor) -> None:
+    @cached_property
+    def wire_experts(self) -> npt.NDArray[np.uint16]:
+        """Return the expert of each pair as it travels."""
+        return self.experts.astype("<u2")
+
+    @cached_property
+    def wire_gates(self) -> npt.NDArray[np.float32]:
+        """Return the gate of each pair as it travels."""
+        gates: npt.NDArray[np.float32] = self._gates.detach().numpy().reshape(-1)
+        return gates
+
+    def add(self, part: "Part", data: bytes) -> None:
         """Take over the answer to `part`; the last one ends the wait."""
         if self.done.done():
             return
-        if self._sums is not None:
-            self._sums[int(part.positions[0])] = (part.row_indices(), rows)
-        elif len(part.positions) == len(self.experts):
-            self._outputs = rows
-        else:
-            if self._outputs is None:
-                self._outputs = rows.new_empty(len(self.experts), rows.shape[1])
-            self._outputs[torch.from_numpy(part.positions)] = rows
+        self._answers.append((part.positions, data))
         self.num_left -= len(part.positions)
         if not self.num_left:
             self.done.set_result(None)
@@ -66,18 +84,27 @@ class Pending:
 
     def result(self) -> Tensor:
         """Return the routed sum [N, hidden] in the dtype of the rows."""
-        if self._sums is None:
-            if self._outputs is None:  # no row at all
-                return torch.zeros_like(self.rows)
-            return combine(self._outputs.view(self.num_rows, self.k, -1), self.gates)
-        total = torch.zeros(self.rows.shape, dtype=torch.float32)
-        for first in sorted(self._sums):  # in an order that does not depend on who answered first
-            rows, sums = self._sums[first]
-            total.index_add_(0, torch.from_numpy(np.unique(rows)), sums)
-        return total.to(self.rows.dtype)
+        if not self._answers:  # no row at all
+            return torch.zeros_like(self.rows)
+        return self._summed() if self.reduced else combine(self._outputs(), self._gates)
+
+    def _outputs(self) -> Tensor:
+        """Return the output of each pair, [N, k, hidden]."""
+        width = self.rows.shape[1] * self.reply_dtype.itemsize
+        buffer = np.empty((len(self.experts), width), dtype=np.uint8)
+        for positions, data in self._answers:
+            buffer[positions] = np.frombuffer(data, np.uint8).reshape(-1, width)
+        return torch.from_numpy(buffer).view(self.reply_dtype).view(self.num_rows, self.k, -1)
+
+    def _summed(self) -> Tensor:
+        """Return the sum of the shards' sums, in an order that does not depend on who answered first."""
+        total = np.zeros(tuple(self.rows.shape), dtype=np.float32)
+        for positions, data in sorted(self._answers, key=lambda answer: int(answer[0][0])):
+            total[np.unique(positions // self.k)] += np.frombuffer(data, np.float32).reshape(-1, total.shape[1])
+        return torch.from_numpy(total).to(self.rows.dtype)
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Part:
     """Some pairs of a dispatch, for one shard."""
 
@@ -87,36 +114,34 @@ class Part:
     """Shards that have failed it in this round."""
     sequence: int = field(default=0)
 
-    def row_indices(self) -> Positions:
-        """Return the row of each pair."""
-        rows: Positions = self.positions // self.pending.k
-        return rows
+    @cached_property
+    def _starts(self) -> Positions:
+        """Return where in `positions` each row begins."""
+        if self.pending.num_rows == 1:
+            return np.zeros(1, dtype=np.int64)
+        rows = self.positions // self.pending.k
+        return np.concatenate(([0], np.flatnonzero(rows[1:] != rows[:-1]) + 1))
 
     @property
     def num_rows(self) -> int:
         """Return how many rows it has."""
-        rows = self.row_indices()
-        return 1 + int(np.count_nonzero(rows[1:] != rows[:-1]))
+        return len(self._starts)
 
     def split(self, max_rows: int, max_pairs: int) -> "list[Part]":
         """Return parts of at most `max_rows` rows and about `max_pairs` pairs, cut between rows."""
         if len(self.positions) <= max_pairs and self.num_rows <= max_rows:
             return [self]
         limit = max(1, min(max_rows, max_pairs // self.pending.k))
-        _, first = np.unique(self.row_indices(), return_index=True)
-        pieces = np.split(self.positions, first[limit::limit])
+        pieces = np.split(self.positions, self._starts[limit::limit])
         return [Part(self.pending, piece, self.avoid) for piece in pieces]
 
     def message(self, weight_version: int, now: float) -> pb.StreamRequest:
         """Return the batch; `sequence` is set already."""
-        pending, rows = self.pending, self.row_indices()
-        used, counts = np.unique(rows, return_counts=True)
-        whole = len(used) == pending.num_rows
-        tensor = to_proto(pending.rows if whole else pending.rows[torch.from_numpy(used)])
-        offsets = np.concatenate(([0], np.cumsum(counts))).astype("<u4").tobytes()
-        experts = pending.experts[self.positions].astype("<u2").tobytes()
-        gates = to_bytes(pending.gates.reshape(-1)[torch.from_numpy(self.positions)])
-        crc = google_crc32c.value(tensor.data)
+        pending, positions = self.pending, self.positions
+        tensor, crc = self._rows()
+        offsets = np.append(self._starts, len(positions)).astype("<u4").tobytes()
+        experts = pending.wire_experts[positions].tobytes()
+        gates = pending.wire_gates[positions].tobytes()
         for data in (offsets, experts, gates):
             crc = google_crc32c.extend(crc, data)
         batch = pb.Batch(
@@ -134,17 +159,31 @@ class Part:
         )
         return pb.StreamRequest(batch=batch)
 
-    def parse(self, result: pb.Result) -> Tensor:
-        """Return the rows of the answer.
+    def _rows(self) -> tuple[tensor_pb2.Tensor, int]:
+        if self.num_rows == self.pending.num_rows:
+            return self.pending.whole_rows
+        used = self.positions[self._starts] // self.pending.k
+        return _checked(self.pending.rows[torch.from_numpy(used)])
+
+    def parse(self, result: pb.Result) -> bytes:
+        """Return the bytes of the answer's rows.
 
         Raises:
-            InvalidRequest: the checksum or the shape is wrong.
+            InvalidRequest: the checksum, the shape or the type is wrong.
         """
-        if google_crc32c.value(result.rows.data) != result.crc32c:
+        pending, data, shape = self.pending, result.rows.data, list(result.rows.shape)
+        if google_crc32c.value(data) != result.crc32c:
             raise InvalidRequest("answer unusable", "", "its checksum differs from the sender's")
-        rows = from_proto(result.rows, "rows of an answer")
-        wanted = (self.num_rows if self.pending.reduced else len(self.positions), self.pending.rows.shape[1])
-        dtype = torch.float32 if self.pending.reduced else self.pending.rows.dtype
-        if tuple(rows.shape) != wanted or rows.dtype != dtype:
-            raise InvalidRequest("answer unusable", "", f"it is {list(rows.shape)} {rows.dtype}, wanted {list(wanted)}")
-        return rows
+        wanted = [self.num_rows if pending.reduced else len(self.positions), pending.rows.shape[1]]
+        num_bytes = wanted[0] * wanted[1] * pending.reply_dtype.itemsize
+        is_type = result.rows.element_type == element_type(pending.reply_dtype)
+        if shape != wanted or not is_type or len(data) != num_bytes:
+            why = f"it is {shape} in {len(data)} bytes, wanted is {wanted} of {pending.reply_dtype}"
+            raise InvalidRequest("answer unusable", "", why)
+        return data
+
+
+def _checked(rows: Tensor) -> tuple[tensor_pb2.Tensor, int]:
+    """Return the message of `rows` and the CRC32C of its data."""
+    tensor = to_proto(rows)
+    return tensor, google_crc32c.value(tensor.data)
