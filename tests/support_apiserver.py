@@ -117,10 +117,12 @@ class ApiServer:
         Raises:
             subprocess.CalledProcessError: kubectl failed; its words are in `stderr` and in the notes.
         """
-        command = [str(kube.command("kubectl")), "--kubeconfig", str(config or self.kubeconfig), *args]
+        # Without the flag kubectl gives up on the schema after 32 s, which a busy machine may need to write it.
+        patience = f"--request-timeout={START_SECONDS:.0f}s"
+        command = [str(kube.command("kubectl")), "--kubeconfig", str(config or self.kubeconfig), patience, *args]
         try:
             done = subprocess.run(
-                command, input=stdin, text=True, capture_output=True, timeout=START_SECONDS, check=True
+                command, input=stdin, text=True, capture_output=True, timeout=2 * START_SECONDS, check=True
             )
         except subprocess.CalledProcessError as error:
             error.add_note(error.stderr)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from glm5_operator.manifests.base import Manifest
-from glm5_operator.names import FIELD_MANAGER, JOB_LABEL
+from glm5_operator.names import DEPLOYMENT_LABEL, FIELD_MANAGER, JOB_LABEL
 from glm5_spec.resource import GLM5Deployment, from_object
 from support_apiserver import ApiServer
 from support_manifests import EXAMPLES, NAMES, children, example
@@ -69,11 +69,15 @@ def test_pods_of_every_workload_pass_restricted_admission(name: str, glm5_api: A
 def test_a_host_driver_is_refused_where_restricted_is_enforced(glm5_api: ApiServer, namespace: str) -> None:
     body = example("ascend-a2", namespace).model_dump(mode="json", exclude_none=True)
     body["spec"]["decode"]["accelerator"]["hostDriver"] = "Mount"
-    mounted = next(one for one in children(from_object(body)) if one["metadata"]["name"] == "glm5-a2-decode")
+    workloads = [one for one in children(from_object(body)) if one["kind"] == "Deployment"]
+    mounted = next(one for one in workloads if one["metadata"]["name"] == "glm5-a2-decode")
 
+    pod = pod_of(mounted, namespace)
+    pod["spec"]["serviceAccountName"] = "default"  # the deployment's own is not there: nothing of it was applied
     with pytest.raises(subprocess.CalledProcessError) as caught:
-        glm5_api.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod_of(mounted, namespace)))
-    assert "restricted volume types" in caught.value.stderr
+        glm5_api.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+    assert 'violates PodSecurity "restricted' in caught.value.stderr
+    assert "hostPath" in caught.value.stderr
 
 
 def test_the_controllers_make_pods_that_know_their_place(glm5_api: ApiServer, namespace: str) -> None:
@@ -125,12 +129,18 @@ def test_deleting_the_deployment_leaves_no_child(glm5_api: ApiServer) -> None:
 
 def versions(api: ApiServer, objects: list[Manifest], namespace: str) -> dict[str, int]:
     """The generation of each object, or where it has none the resourceVersion."""
+    kinds = {
+        one["kind"] + ("." + one["apiVersion"].split("/")[0] if "/" in one["apiVersion"] else "") for one in objects
+    }
+    wanted = {(one["kind"], one["metadata"]["name"]) for one in objects}
+    chosen = f"{DEPLOYMENT_LABEL}={objects[0]['metadata']['labels'][DEPLOYMENT_LABEL]}"
+    text = api.kubectl("get", ",".join(sorted(kinds)), "-n", namespace, "-l", chosen, "-o", "json")
     found = {}
-    for one in objects:
-        kind = one["kind"] + ("." + one["apiVersion"].split("/")[0] if "/" in one["apiVersion"] else "")
-        text = api.kubectl("get", kind, one["metadata"]["name"], "-n", namespace, "-o", "json")
-        metadata = json.loads(text)["metadata"]
-        found[f"{kind}/{metadata['name']}"] = int(metadata.get("generation") or metadata["resourceVersion"])
+    for one in json.loads(text)["items"]:
+        metadata = one["metadata"]
+        if (one["kind"], metadata["name"]) in wanted:
+            found[f"{one['kind']}/{metadata['name']}"] = int(metadata.get("generation") or metadata["resourceVersion"])
+    assert len(found) == len(wanted)
     return found
 
 
