@@ -27,7 +27,7 @@ class InvariantKernels(Kernels):
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         """Start without knowing any shape; each is tried out when it first comes."""
         super().__init__(device, dtype)
-        self._least: dict[tuple[torch.dtype, tuple[int, ...]], int | None] = {}
+        self._least: dict[tuple[torch.dtype, torch.Size], int | None] = {}
         self._shapes = AttentionShapes(device)
 
     def probes(self) -> list[str]:
@@ -92,8 +92,8 @@ class InvariantKernels(Kernels):
 
     def _by_blocks(self, rows: Tensor, weight: Tensor, product: Product) -> Tensor:
         """Return the product of `rows` in counts that give each row the same bits."""
-        count = rows.shape[0]
-        least = self._least_of(weight)
+        count, key = rows.shape[0], (weight.dtype, weight.shape)
+        least = self._least[key] if key in self._least else self._least_of(weight)
         if least is not None and least <= count <= BLOCK_ROWS:
             return product(rows, weight)
         block, floor = (BLOCK_ROWS, least) if least is not None else (_FIXED_ROWS, _FIXED_ROWS)
@@ -103,7 +103,7 @@ class InvariantKernels(Kernels):
 
     def _least_of(self, weight: Tensor) -> int | None:
         """Return the least rows for a weight of this shape, tried out with the weight itself."""
-        key = (weight.dtype, tuple(weight.shape))
+        key = (weight.dtype, weight.shape)
         if key not in self._least:
             width = weight.shape[:-1]
             rows = probe_values(BLOCK_ROWS, *width, dtype=weight.dtype, device=weight.device)
