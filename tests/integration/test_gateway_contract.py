@@ -32,6 +32,7 @@ def http(stack: Stack) -> httpx.Client:
     return httpx.Client(base_url=stack.url, headers=headers, timeout=240, trust_env=False)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_schemathesis_finds_no_server_error_and_no_undocumented_status(stack: Stack, tmp_path: Path) -> None:
     with http(stack) as client:

@@ -49,15 +49,17 @@ def tensor_bytes(checkpoint: Path, routed: bool) -> int:
 
 @pytest.fixture(scope="module")
 def empty_shard(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, stack: Stack) -> tuple[int, int]:
-    """(bytes read, bytes of memory) of a shard that holds nothing: shard 0 of 512."""
+    """(bytes read, bytes of memory) of a shard without its experts: shard 0 of 256 holds one a layer, taken off."""
     settings = json.loads((stack._run_dir / "experts-0.json").read_text())
-    settings |= {"name": "empty", "shard": 0, "num_shards": 512, "grpc_port": 0, "admin_port": 14999}
+    settings |= {"name": "empty", "shard": 0, "num_shards": 256, "grpc_port": 0, "admin_port": 14999}
     path = tmp_path_factory.mktemp("empty") / "settings.json"
     path.write_text(json.dumps(settings))
     process = subprocess.Popen([sys.executable, "-m", "glm5_experts", "--settings", str(path)])
     try:
-        wait_for(lambda: is_ready("127.0.0.1:14999"), 120, "the empty shard did not start")
-        return usage(process.pid)
+        wait_for(lambda: is_ready("127.0.0.1:14999"), 120, "the small shard did not start")
+        read, held = usage(process.pid)
+        own = tensor_bytes(checkpoint, routed=True) // 256
+        return read - own, held - own
     finally:
         process.terminate()
         process.wait(60)

@@ -24,7 +24,7 @@ _WORDS = {
     504: "The request took too long.",
 }
 _RETRY = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string", "pattern": "^[0-9]+$"}}}
-_ID = {"x-request-id": {"description": "The one of the request, or a new one.", "schema": {"type": "string"}}}
+_ID = {"x-request-id": {"description": "The one of the request, or a new one.", }}
 
 
 def _route(
@@ -51,7 +51,7 @@ def _content(words: str, name: str) -> dict[str, Any]:
 def _generated(words: str, name: str) -> dict[str, Any]:
     """Return a response of JSON, or of events with `stream`."""
     response = _content(words, name)
-    response["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    response["content"]["text/event-stream"] = {}
     return response
 
 
@@ -64,7 +64,7 @@ MODELS = _route("List models", _content("The models.", "Models"), ())
 HEALTH = _route("Alive?", _content("Alive.", "Status"), ())
 READY = _route("Ready?", _content("Requests are answered.", "Status"), (503,))
 VERSION = _route("Version", _content("The version.", "Version"), ())
-METRICS = _route("Metrics", {"description": "Metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}}, ())
+METRICS = _route("Metrics", {"description": "Metrics.", "content": {"text/plain": {}}}, ())
 
 
 def paths(app: FastAPI) -> list[str]:
