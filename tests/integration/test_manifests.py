@@ -74,6 +74,7 @@ def test_a_host_driver_is_refused_where_restricted_is_enforced(glm5_api: ApiServ
 
     pod = pod_of(mounted, namespace)
     pod["spec"]["serviceAccountName"] = "default"  # the deployment's own is not there: nothing of it was applied
+    wait_until(lambda: "/default" in glm5_api.kubectl("get", "serviceaccounts", "-n", namespace, "-o", "name"))
     with pytest.raises(subprocess.CalledProcessError) as caught:
         glm5_api.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
     assert 'violates PodSecurity "restricted' in caught.value.stderr
