@@ -54,6 +54,7 @@ check: install-dev $(BUF) ## ruff, mypy, lint-imports, buf, generated code curre
 	$(BIN)/python tools/gen_resource_doc.py --check
 	$(BIN)/python tools/gen_chart_values.py --check
 	$(BIN)/python tools/gen_settings_doc.py --check
+	$(BIN)/python tools/gen_metrics.py --check
 
 format: install-dev ## let ruff rewrite the files
 	$(BIN)/ruff check --fix .
@@ -65,6 +66,7 @@ generate: install-dev ## protobuf modules, CRDs, what charts and docs say of the
 	$(BIN)/python tools/gen_resource_doc.py
 	$(BIN)/python tools/gen_chart_values.py
 	$(BIN)/python tools/gen_settings_doc.py
+	$(BIN)/python tools/gen_metrics.py
 
 test: check kube ## everything but the long repetitions
 	$(BIN)/python -m pytest -m "not long and not e2e" --reruns 1 --durations 15

@@ -24,7 +24,7 @@ _WORDS = {
     504: "The request took too long.",
 }
 _RETRY = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string", "pattern": "^[0-9]+$"}}}
-_ID = {"x-request-id": {"description": "The one of the request, or a new one.", }}
+_ID = {"x-request-id": {"description": "The one of the request, or a new one.", "schema": {"type": "string"}}}
 
 
 def _route(
@@ -64,7 +64,7 @@ MODELS = _route("List models", _content("The models.", "Models"), ())
 HEALTH = _route("Alive?", _content("Alive.", "Status"), ())
 READY = _route("Ready?", _content("Requests are answered.", "Status"), (503,))
 VERSION = _route("Version", _content("The version.", "Version"), ())
-METRICS = _route("Metrics", {"description": "Metrics.", "content": {"text/plain": {}}}, ())
+METRICS = _route("Metrics", {"description": "Metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}}, ())
 
 
 def paths(app: FastAPI) -> list[str]:
