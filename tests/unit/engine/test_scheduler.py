@@ -233,7 +233,7 @@ def test_under_any_load_everything_ends_the_oldest_is_never_preempted_and_no_pag
     pending = data.draw(st.lists(st.tuples(st.integers(1, 200), st.integers(1, 3), st.integers(1, 100)), max_size=8))
     alive, goals, steps = [], {}, 0
     while pending or alive:
-        if pending and data.draw(st.booleans()):
+        if pending and (not alive or data.draw(st.booleans())):
             length, n, outputs = pending.pop()
             for sequence in world.add(request(str(len(pending)), length, n)):
                 alive.append(sequence)
