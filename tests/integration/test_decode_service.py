@@ -155,11 +155,16 @@ async def cancellation(workers: Workers) -> None:
 
 async def test_scarce_pages_preempt_and_change_no_token(scarce: Workers, model: Toy) -> None:
     lengths = [50, 80, 110, 140, 20]
-    answers = await ask_all(scarce, [generate_request(prompt(n), max_tokens=50) for n in lengths])
-    for length, answer in zip(lengths, answers, strict=True):
-        assert answer.tokens[0] == model.greedy(prompt(length), 50)
+    preempted = 0
+    for _ in range(6):  # pages run out only where the requests overlap, which a slow start can prevent
+        answers = await ask_all(scarce, [generate_request(prompt(n), max_tokens=50) for n in lengths])
+        for length, answer in zip(lengths, answers, strict=True):
+            assert answer.tokens[0] == model.greedy(prompt(length), 50)
+        preempted += sum(answer.finished[0].num_preemptions for answer in answers)
+        if preempted:
+            break
+    assert preempted > 0
     assert await scarce["decode-0"].metric("vllm:num_preemptions_total") > 0
-    assert sum(answer.finished[0].num_preemptions for answer in answers) > 0
     await no_pages(scarce)
 
 
