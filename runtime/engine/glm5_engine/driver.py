@@ -143,9 +143,20 @@ async def settled(*futures: asyncio.Future[Any]) -> None:
 
 
 def _advance(forward: Forward, value: Tensor | None) -> Dispatch | Collect | Tensor:
-    """Return the generator's next request, or its result: StopIteration cannot pass through a future."""
+    """Return the generator's next request, or its result: StopIteration cannot pass through a future.
+
+    What goes to the experts comes to the CPU here, where waiting for a device does not hold the event loop up.
+    """
     try:
-        return forward.send(value)
+        wanted = forward.send(value)
+        return _on_cpu(wanted) if isinstance(wanted, Dispatch) else wanted
     except StopIteration as end:
         logits: Tensor = end.value
-        return logits
+        return logits.cpu()
+
+
+def _on_cpu(dispatch: Dispatch) -> Dispatch:
+    """Return `dispatch` in the CPU's memory."""
+    if dispatch.rows.device.type == "cpu":
+        return dispatch
+    return Dispatch(dispatch.layer, dispatch.rows.cpu(), dispatch.expert_ids.cpu(), dispatch.gates.cpu())

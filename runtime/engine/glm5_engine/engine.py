@@ -231,7 +231,7 @@ class Engine:
 
     async def _apply(self, entries: list[Entry], counts: list[int], logits: Tensor) -> None:
         """Note what a step computed, draw tokens, and end what is complete."""
-        values = logits.cpu().numpy()[:, : self.facts.vocab_size]
+        values = logits.numpy()[:, : self.facts.vocab_size]
         drawing: list[tuple[Sequence, int]] = []
         first = 0
         for entry, count in zip(entries, counts, strict=True):

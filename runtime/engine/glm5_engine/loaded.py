@@ -22,8 +22,6 @@ from glm5_wire.errors import StartupError
 
 log = logging.getLogger(__name__)
 
-_DEVICE = "cpu"
-
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -61,15 +59,15 @@ def load(settings: WorkerSettings, progress: Callable[[float], None]) -> Loaded:
 def _load(settings: WorkerSettings, progress: Callable[[float], None]) -> Loaded:
     config = ModelConfig.from_dir(settings.model_path)
     digest = model_digest(settings.model_path)
-    dtype = resolve_dtype(settings.dtype, _DEVICE)
-    kernels = kernels_for(_DEVICE, settings.numerics, dtype)
+    dtype = resolve_dtype(settings.dtype, settings.device)
+    kernels = kernels_for(settings.device, settings.numerics, dtype)
     kernels.self_test()
-    weights = load_attention(settings.model_path, dtype, progress)
-    cache = PagedCache(config, settings.cache_tokens // PAGE_SIZE, dtype, _DEVICE)
+    weights = load_attention(settings.model_path, dtype, progress, kernels.device)
+    cache = PagedCache(config, settings.cache_tokens // PAGE_SIZE, dtype, kernels.device)
     name = str(dtype).removeprefix("torch.")
     own = compat(digest, settings.weight_version, name, settings.numerics)
-    log.info("loaded model=%s dtype=%s numerics=%s compat=%s pages=%d", settings.model_path, name, settings.numerics,
-             own, cache.num_pages)  # fmt: skip
+    log.info("loaded model=%s device=%s dtype=%s numerics=%s compat=%s pages=%d", settings.model_path,
+             kernels.device, name, settings.numerics, own, cache.num_pages)  # fmt: skip
     transformer = Transformer(config, weights, kernels)
     return Loaded(config, transformer, cache, kernels, _facts(settings, config, cache), digest, own, dtype)
 

@@ -49,10 +49,10 @@ def load(settings: ShardSettings, progress: Callable[[float], None]) -> Loaded:
     try:
         config = ModelConfig.from_dir(settings.model_path)
         own = slice_of(settings.shard, settings.num_shards, config.num_experts)
-        dtype = resolve_dtype(settings.dtype)
-        kernels = kernels_for("cpu", settings.numerics, dtype)
+        dtype = resolve_dtype(settings.dtype, settings.device)
+        kernels = kernels_for(settings.device, settings.numerics, dtype)
         kernels.self_test()
-        weights = load_experts(settings.model_path, own, dtype, progress)
+        weights = load_experts(settings.model_path, own, dtype, progress, kernels.device)
         digest = model_digest(settings.model_path)
     except (ModelError, ValueError) as error:
         raise StartupError(f"shard {settings.name}: {error}") from error

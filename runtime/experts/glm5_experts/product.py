@@ -30,7 +30,8 @@ def compute(works: list[Work], weights: ExpertWeights, kernels: Kernels) -> Prod
     """Return the answers to batches of one layer, computed as one product."""
     start = perf_counter()
     rows, pair_rows, pair_experts = _joined(works)
-    outputs = weights.product(works[0].layer, rows, pair_rows, pair_experts, kernels)
+    rows = rows.to(kernels.device)
+    outputs = weights.product(works[0].layer, rows, pair_rows, pair_experts, kernels).cpu()
     seconds = perf_counter() - start
     answers = []
     first = 0

@@ -54,5 +54,9 @@ class CacheError(ModelError):
     """Rows were addressed outside the pages that a sequence or the pool has."""
 
 
+class DeviceError(ModelError):
+    """This process cannot compute on the device that it was told to use."""
+
+
 class NumericsError(ModelError):
     """This machine's library cannot give results that depend on their own row alone."""

@@ -112,4 +112,4 @@ def _checked(routed: Tensor | None, layer: int, rows: Tensor) -> Tensor:
     if routed is None or routed.shape != rows.shape:
         seen = "nothing" if routed is None else f"shape {list(routed.shape)}"
         raise ModelError(f"layer {layer}: the driver answered Collect with {seen}, wanted {list(rows.shape)}")
-    return routed.to(rows.dtype)
+    return routed.to(device=rows.device, dtype=rows.dtype)

@@ -15,13 +15,19 @@ from glm5_model.weights import AttentionWeights, IndexerWeights, LayerWeights, M
 Progress = Callable[[float], None]
 
 
-def load_attention(path: str | Path, dtype: torch.dtype, progress: Progress | None = None) -> AttentionWeights:
+def load_attention(
+    path: str | Path,
+    dtype: torch.dtype,
+    progress: Progress | None = None,
+    device: str | torch.device = "cpu",
+) -> AttentionWeights:
     """Return everything but the routed experts of the checkpoint at `path`.
 
     Args:
         path: a checkpoint folder.
         dtype: element type to compute in; the router stays float32.
         progress: is told the share that is loaded, from 0 to 1, after each layer.
+        device: where the weights go, tensor by tensor.
 
     Raises:
         ConfigError: config.json describes another model.
@@ -29,14 +35,22 @@ def load_attention(path: str | Path, dtype: torch.dtype, progress: Progress | No
     """
     config = ModelConfig.from_dir(path)
     with Checkpoint(path) as checkpoint:
-        return _Loader(checkpoint, config, dtype, progress or (lambda _: None)).load()
+        return _Loader(checkpoint, config, dtype, progress or (lambda _: None), torch.device(device)).load()
 
 
 class _Loader:
     """Reads tensors and puts them into the shapes of `weights`."""
 
-    def __init__(self, checkpoint: Checkpoint, config: ModelConfig, dtype: torch.dtype, progress: Progress) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        config: ModelConfig,
+        dtype: torch.dtype,
+        progress: Progress,
+        device: torch.device,
+    ) -> None:
         self.checkpoint, self.config, self.dtype, self.progress = checkpoint, config, dtype, progress
+        self.device = device
         self.with_mtp = config.num_mtp_layers > 0 and checkpoint.has_prefix(names.layer_prefix(config.num_layers))
         self.pairs = pairs_apart(config.qk_rope_head_dim)
         self.shapes = names.worker_shapes(config, self.with_mtp)
@@ -136,7 +150,7 @@ class _Loader:
 
     def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """Return one tensor as it is named."""
-        return self.checkpoint.read(name, self.shapes[name], dtype or self.dtype)
+        return self.checkpoint.read(name, self.shapes[name], dtype or self.dtype).to(self.device)
 
     def product(self, *parts: str) -> Tensor:
         """Return weights that take the same input side by side, [in, out of all parts]."""

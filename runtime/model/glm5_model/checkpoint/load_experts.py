@@ -15,7 +15,11 @@ Progress = Callable[[float], None]
 
 
 def load_experts(
-    path: str | Path, experts: Iterable[int], dtype: torch.dtype, progress: Progress | None = None
+    path: str | Path,
+    experts: Iterable[int],
+    dtype: torch.dtype,
+    progress: Progress | None = None,
+    device: str | torch.device = "cpu",
 ) -> ExpertWeights:
     """Return the given experts of every sparse layer of the checkpoint at `path`; only their ranges are read.
 
@@ -24,6 +28,7 @@ def load_experts(
         experts: logical expert ids.
         dtype: element type to compute in.
         progress: is told the share that is loaded, from 0 to 1, after each layer.
+        device: where the weights go, expert by expert.
 
     Raises:
         ConfigError: config.json describes another model.
@@ -40,19 +45,24 @@ def load_experts(
         layers = names.expert_layers(config, with_mtp)
         loaded = {}
         for done, layer in enumerate(layers, 1):
-            loaded[layer] = _layer(checkpoint, config, layer, wanted, dtype)
+            loaded[layer] = _layer(checkpoint, config, layer, wanted, dtype, torch.device(device))
             if progress:
                 progress(done / len(layers))
     return ExpertWeights(loaded)
 
 
 def _layer(
-    checkpoint: Checkpoint, config: ModelConfig, layer: int, experts: tuple[int, ...], dtype: torch.dtype
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    layer: int,
+    experts: tuple[int, ...],
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> LayerExperts:
     """Return the experts of one layer, [in, out] like every product's weight."""
     hidden, width = config.hidden_size, config.moe_intermediate_size
-    gate_up = torch.empty(len(experts), hidden, 2 * width, dtype=dtype)
-    down = torch.empty(len(experts), width, hidden, dtype=dtype)
+    gate_up = torch.empty(len(experts), hidden, 2 * width, dtype=dtype, device=device)
+    down = torch.empty(len(experts), width, hidden, dtype=dtype, device=device)
     for slot, expert in enumerate(experts):
         prefix = names.expert_prefix(layer, expert)
         gate_up[slot, :, :width] = checkpoint.read(prefix + "gate_proj.weight", (width, hidden), dtype).t()

@@ -4,6 +4,7 @@ import torch
 
 from glm5_model.errors import NumericsError
 from glm5_model.kernels.base import Kernels
+from glm5_model.kernels.device import device_of
 from glm5_model.kernels.invariant import InvariantKernels
 
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -13,12 +14,13 @@ def kernels_for(device: str, numerics: str, dtype: torch.dtype) -> Kernels:
     """Return the kernels of `device` ("cpu", "cuda", "npu", with or without an index) for `numerics`.
 
     Raises:
+        DeviceError: there are no kernels for `device`, or this process has no such device.
         NumericsError: `numerics` is neither "invariant" nor "fast".
     """
     if numerics == "invariant":
-        return InvariantKernels(torch.device(device), dtype)
+        return InvariantKernels(device_of(device), dtype)
     if numerics == "fast":
-        return Kernels(torch.device(device), dtype)
+        return Kernels(device_of(device), dtype)
     raise NumericsError(f"numerics {numerics!r} is not known; set it to 'invariant' or 'fast'")
 
 
@@ -30,13 +32,14 @@ def resolve_dtype(name: str, device: str = "cpu") -> torch.dtype:
     is about 7 times slower than float32 on a CPU.)
 
     Raises:
+        DeviceError: as `kernels_for`.
         NumericsError: `name` is none of "auto", "float32", "bfloat16".
     """
     if name in _TYPES:
         return _TYPES[name]
     if name != "auto":
         raise NumericsError(f"dtype {name!r} is not known; set it to one of auto, {', '.join(_TYPES)}")
-    return torch.bfloat16 if _multiplies_bfloat16(torch.device(device)) else torch.float32
+    return torch.bfloat16 if _multiplies_bfloat16(device_of(device)) else torch.float32
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
