@@ -17,6 +17,8 @@ from glm5_spec.resource import Condition, GLM5Deployment
 
 _TOLD = {"Deployment", "StatefulSet", "Job"}
 """Kinds whose making and removal is worth an event."""
+_VERDICTS = (Reason.CHECK_FAILED, Reason.DOWNLOAD_FAILED)
+"""What a Job has said of the model; a Job that cannot run yet says nothing of it."""
 log = logging.getLogger(__name__)
 
 
@@ -105,7 +107,7 @@ def _of_change(before: Condition | None, after: Condition) -> Note | None:
             return Note(EventReason.BECAME_SERVING, "clients get answers", moment=moment)
         case ConditionType.SERVING, "False" if was == "True":
             return Note(EventReason.STOPPED_SERVING, f"{after.reason}: {text}", warning=True, moment=moment)
-        case ConditionType.MODEL_CHECKED, "False":
+        case ConditionType.MODEL_CHECKED, "False" if Reason(after.reason) in _VERDICTS:
             return Note(EventReason.MODEL_REJECTED, f"{after.reason}: {text}", warning=True)
         case ConditionType.PROGRESSING, "False" if Reason(after.reason) in STUCK:
             return Note(EventReason.STUCK, f"{after.reason}: {text}", warning=True)
