@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import textwrap
 from pathlib import Path
 
-from cluster import cache, helm, images, kind_cluster, shell, wheels
+from cluster import cache, helm, images, kind_cluster, kube, shell, wheels
 from cluster.errors import StepError
 
 STEP = "demo"
@@ -16,7 +17,7 @@ NAME = "toy"
 READY_SECONDS = 15 * shell.MINUTE
 VOLUME = Path(__file__).parent / "files" / "demo" / "volume.yaml"
 EXAMPLES = wheels.REPOSITORY / "examples"
-SERVICE = {"spec": {"service": {"type": "NodePort", "httpNodePort": kind_cluster.DEMO_PORT}}}
+SERVICE = {"type": "NodePort", "httpNodePort": kind_cluster.DEMO_PORT}
 
 
 def main() -> None:
@@ -30,7 +31,9 @@ def main() -> None:
     _namespace(NAMESPACE)
     kind_cluster.kubectl("apply", "-f", str(VOLUME))
     kind_cluster.kubectl("apply", "-n", NAMESPACE, "-f", str(EXAMPLES / "toy.yaml"))
-    kind_cluster.kubectl("patch", "glm5", "-n", NAMESPACE, NAME, "--type=merge", "-p", json.dumps(SERVICE))
+    # Images that were built anew have the same tags: another id makes the pods roll.
+    spec = {"service": SERVICE, "restart": {"id": images.identity("runtime", "gateway")}}
+    kind_cluster.kubectl("patch", "glm5", "-n", NAMESPACE, NAME, "--type=merge", "-p", json.dumps({"spec": spec}))
     _wait_ready()
     shell.say(_how_to_ask())
 
@@ -52,6 +55,8 @@ def install_operator() -> None:
     command += [wheels.REPOSITORY / "charts" / "glm5-operator", "--namespace", OPERATOR_NAMESPACE]
     command += ["--create-namespace", "--wait", "--timeout=5m"]
     command += ["--set", f"image.repository={repository}", "--set", f"image.tag={image_tag}"]
+    # An image that was built anew has the same tag: another annotation makes the pods roll.
+    command += ["--set-string", f"podAnnotations.image={images.identity('operator')}"]
     environment = {"KUBECONFIG": str(kind_cluster.kubeconfig())}
     cure = f"`kubectl -n {OPERATOR_NAMESPACE} describe pods` says why it does not start"
     shell.run(STEP, command, env=environment, timeout_seconds=6 * shell.MINUTE, cure=cure)
@@ -79,11 +84,11 @@ def _how_to_ask() -> str:
     url = f"http://127.0.0.1:{kind_cluster.DEMO_PORT}"
     model = kind_cluster.kubectl("get", "glm5", "-n", NAMESPACE, NAME, "-o", "jsonpath={.spec.model.servedNames[0]}")
     question = json.dumps({"model": model, "messages": [{"role": "user", "content": "What is glm5-serve?"}]})
+    kubectl = shutil.which("kubectl") or kube.command("kubectl")
     return f"""{STEP}: ready
 
-  {kind_cluster.kubectl("get", "glm5", "-n", NAMESPACE).strip()}
-
+{textwrap.indent(kind_cluster.kubectl("get", "glm5", "-n", NAMESPACE), "  ")}
 ask it:     curl {url}/v1/chat/completions -H 'content-type: application/json' -d '{question}'
-look at it: KUBECONFIG={kind_cluster.kubeconfig()} kubectl get glm5,pods -n {NAMESPACE}
+look at it: KUBECONFIG={kind_cluster.kubeconfig()} {kubectl} get glm5,pods -n {NAMESPACE}
 remove it:  make kind-down
 """
