@@ -33,15 +33,17 @@ def http(stack: Stack) -> httpx.Client:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_schemathesis_finds_no_server_error_and_no_undocumented_status(stack: Stack, tmp_path: Path) -> None:
     with http(stack) as client:
         wait_for(lambda: client.get("/ready").status_code == 200, 240, "the stack is not ready")
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{stack.url}/openapi.json", "--checks", CHECKS]
-    options = ["--max-examples", "15", "--phases", "examples,coverage,fuzzing", "--seed", "7", "--workers", "4"]
+    # One worker: CPython 3.11 keeps one depth counter for all threads that parse source. hypothesis parses source, and
+    # its callback of the garbage collector lets threads take turns meanwhile ("recursion depth mismatch").
+    options = ["--max-examples", "15", "--phases", "examples,coverage,fuzzing", "--seed", "7", "--workers", "1"]
     options += ["--request-timeout", "240", "--generation-database", "none", "--header", "Authorization: Bearer secret"]
     options += ["--suppress-health-check", "all", "--no-color"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path, timeout=850, check=False)
+    done = subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path, timeout=2300, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
