@@ -26,7 +26,7 @@ def pod_trouble(pod: Manifest) -> Trouble | None:
     name = objects.name(pod)
     scheduled = objects.condition(pod, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-        return Reason.UNSCHEDULABLE, f"pod {name}: {scheduled.get('message', '')}"
+        return Reason.UNSCHEDULABLE, f"pod {name}: {scheduled.get('message', '')}{_cure(scheduled)}"
     for one in objects.containers(pod):
         waiting = (one.get("state") or {}).get("waiting") or {}
         if reason := _WAITING.get(waiting.get("reason", "")):
@@ -58,6 +58,13 @@ def refused(message: str) -> Trouble:
     """Return the reason that fits the words of a refused pod."""
     reason = Reason.QUOTA_EXCEEDED if "exceeded quota" in message else Reason.ADMISSION_REFUSED
     return reason, message
+
+
+def _cure(scheduled: dict[str, object]) -> str:
+    """Return what to do where the scheduler's words are about the claim of the model."""
+    message = str(scheduled.get("message", ""))
+    missing = "persistentvolumeclaim" in message and "not found" in message
+    return "; make this claim, or name another one in spec.model.source" if missing else ""
 
 
 def _words(status: dict[str, object], waiting: dict[str, object]) -> str:

@@ -106,6 +106,19 @@ def test_the_trouble_of_a_pod_is_quoted(cluster: Cluster, change: dict[str, Any]
     assert objects.name(pod) in conditions.prefill_ready(view).message
 
 
+def test_a_claim_that_is_missing_is_quoted_with_the_cure(cluster: Cluster) -> None:
+    words = '0/3 nodes are available: persistentvolumeclaim "models" not found.'
+    scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
+    pod = cluster.all("Pod")[next(name for name in cluster.all("Pod") if "prefill" in name)]
+    cluster.once_ready.discard(objects.name(pod))
+    pod["status"] = {"phase": "Pending", "conditions": [scheduled]}
+
+    message = conditions.prefill_ready(look(cluster)).message
+
+    assert words in message
+    assert message.endswith("make this claim, or name another one in spec.model.source")
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
