@@ -30,6 +30,7 @@ def main() -> None:
     install_operator()
     _namespace(NAMESPACE)
     kind_cluster.kubectl("apply", "-f", str(VOLUME))
+    kind_cluster.kubectl("wait", "-f", str(VOLUME), "--for=jsonpath={.status.phase}=Bound", "--timeout=50s")
     kind_cluster.kubectl("apply", "-n", NAMESPACE, "-f", str(EXAMPLES / "toy.yaml"))
     # Images that were built anew have the same tags: another id makes the pods roll.
     spec = {"service": SERVICE, "restart": {"id": images.identity("runtime", "gateway")}}
@@ -53,7 +54,7 @@ def install_operator() -> None:
     repository, image_tag = images.tag("operator").split(":")
     command: list[str | Path] = [helm.binary(), "upgrade", "--install", "glm5-operator"]
     command += [wheels.REPOSITORY / "charts" / "glm5-operator", "--namespace", OPERATOR_NAMESPACE]
-    command += ["--create-namespace", "--wait", "--timeout=5m"]
+    command += ["--create-namespace", "--take-ownership", "--wait", "--timeout=5m"]
     command += ["--set", f"image.repository={repository}", "--set", f"image.tag={image_tag}"]
     # An image that was built anew has the same tag: another annotation makes the pods roll.
     command += ["--set-string", f"podAnnotations.image={images.identity('operator')}"]

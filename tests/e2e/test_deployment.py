@@ -1,0 +1,306 @@
+"""One deployment in the kind cluster from `kubectl apply` to `kubectl delete`: what a user is promised, with real pods.
+
+The tests share the deployment and run in this order; each leaves it Ready.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from typing import NamedTuple
+
+import httpx
+import pytest
+import yaml
+
+import support_asker
+from cluster import demo, kind_cluster, wheels
+from support_asker import ONCE, Tokens
+from support_kind import (
+    Object,
+    Served,
+    api,
+    claim_models,
+    get,
+    install_model,
+    is_ready,
+    wait_for,
+)
+from support_policies import Pod, allowed
+from support_watch import Watch, condition_times, left_ready
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+MODEL = "toy-a"
+QUESTIONS = support_asker.questions(12)
+OPERATOR = "glm5-operator"
+RIGHTS = wheels.REPOSITORY / "charts" / "glm5-operator" / "files" / "rights.yaml"
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[Tokens]:
+    """What `glm5 up` answers."""
+    return support_asker.reference(tmp_path_factory.mktemp("up"), install_model(MODEL, seed=1), QUESTIONS)
+
+
+@pytest.fixture(scope="module")
+def served(expected: list[Tokens], module_namespace: str) -> Served:
+    """The deployment of examples/toy.yaml on a toy checkpoint."""
+    claim_models(module_namespace)
+    one = Served(module_namespace)
+    one.create(MODEL)
+    one.wait_ready()
+    return one
+
+
+def test_kubectl_get_shows_how_it_is(served: Served) -> None:
+    header, row = kind_cluster.kubectl("get", "glm5", "-n", served.namespace).splitlines()
+
+    assert header.split() == ["NAME", "MODEL", "READY", "SERVING", "REASON", "PREFILL", "DECODE", "EXPERTS", "AGE"]
+    total = num_experts()
+    assert row.split()[:8] == ["toy", "toy", "True", "True", "AsSpecified", "1/1", "2/2", f"{total}/{total}"]
+
+
+def test_answers_from_inside_the_cluster_are_those_of_glm5_up(served: Served, expected: list[Tokens]) -> None:
+    said = support_asker.ask_once(served.namespace, served.name, QUESTIONS)
+
+    assert [one.error for one in said if one.error] == []
+    assert sorted((one.way, one.question) for one in said) == sorted((w, q) for w in ONCE for q in range(len(expected)))
+    wrong = {(one.way, one.question) for one in said if list(one.tokens) != expected[one.question]}
+    assert wrong == set()
+
+
+def test_every_connection_between_pods_is_one_that_the_policies_allow(served: Served) -> None:
+    policies = get(f"/apis/networking.k8s.io/v1/namespaces/{served.namespace}/networkpolicies")["items"]
+    pods = {pod["status"]["podIP"]: pod for pod in get("/api/v1/pods")["items"] if has_own_address(pod)}
+    seen = {one for node in kind_cluster.nodes()[1:] for one in connections(node)}
+
+    ours = {one for one in seen if {one.source, one.target} <= pods.keys() and touches(one, pods, served)}
+    forbidden = [
+        one
+        for one in ours
+        if not allowed(policies, end(pods, one.source), end(pods, one.target), one.port, one.protocol)
+    ]
+    assert [(end(pods, one.source).labels, end(pods, one.target).labels, one.port) for one in forbidden] == []
+    kinds = {(role_of(pods[one.source]), role_of(pods[one.target]), one.port) for one in ours}
+    assert {("gateway", "decode", 9000), ("decode", "experts", 9000), ("prefill", "experts", 9000)} <= kinds
+    assert ("decode", "", 53) in kinds
+
+
+def test_status_and_placement_name_the_experts_of_every_shard(served: Served) -> None:
+    shards = served.names("experts")
+    each = num_experts() // len(shards)
+    held = {name: f"{each * i}-{each * (i + 1) - 1}" for i, name in enumerate(shards)}
+
+    status = served.live()["status"]["experts"]
+    assert {one["name"]: one["experts"] for one in status["shards"]} == held
+    path = f"/apis/serving.glm5.io/v1alpha1/namespaces/{served.namespace}/glm5expertplacements/{served.name}"
+    placement = get(path)
+    assert {one["name"]: one["ready"] for one in placement["shards"]} == dict.fromkeys(shards, True)
+    assert {one["name"]: [row["experts"] for row in one["holdings"]] for one in placement["shards"]} == {
+        name: [experts] for name, experts in held.items()
+    }
+
+
+def test_pods_have_no_token_and_objects_no_finalizer_of_ours(served: Served) -> None:
+    pods = served.pods()
+    assert len(pods) == 8
+    for pod in pods:
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        volumes = json.dumps(pod["spec"]["volumes"])
+        assert "serviceAccountToken" not in volumes
+
+    for one in everything(served):
+        metadata = one["metadata"]
+        foreign = set(metadata.get("finalizers", [])) - {"batch.kubernetes.io/job-tracking"}
+        assert foreign == set(), f"{one['kind']} {metadata['name']}"
+        assert not [key for key in metadata.get("annotations", {}) if "kopf" in key]
+
+
+def test_the_operators_rights_are_the_committed_ones(served: Served) -> None:
+    rules = yaml.safe_load(RIGHTS.read_text())
+    wanted = {
+        (in_full(resource, group), verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert can_do(served.namespace, OPERATOR) - can_do(served.namespace, "nobody-bound-this") == wanted
+
+
+def test_when_all_shards_are_killed_clients_are_told_and_all_comes_back(served: Served) -> None:
+    shards, others = served.names("experts"), {name for name in served.names() if "experts" not in name}
+    selector = f"serving.glm5.io/deployment={served.name}"
+    pods = Watch(f"/api/v1/namespaces/{served.namespace}/pods", selector)
+    objects = Watch(f"/apis/serving.glm5.io/v1alpha1/namespaces/{served.namespace}/glm5deployments")
+    with pods, objects:
+        killed = time.monotonic()
+        kind_cluster.kubectl("delete", "pod", "-n", served.namespace, "--grace-period=0", "--force", *shards)
+
+        refused = wait_for(lambda: refusal(served), "a 503")
+        assert refused["error"]["message"]
+        wait_for(lambda: condition_times(objects.events, "Serving", "False"), "Serving=False")
+        wait_for(lambda: answers(served), "an answer again")
+        served.wait_ready()
+
+        assert condition_times(objects.events, "Serving", "False")[0] - killed < 10
+        assert left_ready(pods.events) & others == set()
+    assert {name for name in served.names() if "experts" not in name} == others
+
+
+def test_another_operator_acts_when_the_leaders_pod_is_gone(served: Served) -> None:
+    lease = wait_for(holder, "somebody leads")
+    leader = next(pod for pod in operator_pods() if lease.startswith(pod["metadata"]["uid"]))
+    name = leader["metadata"]["name"]
+    begun = time.monotonic()
+    kind_cluster.kubectl("delete", "pod", "-n", demo.OPERATOR_NAMESPACE, "--grace-period=0", "--force", name)
+    kind_cluster.kubectl("delete", "service", "-n", served.namespace, f"{served.name}-decode")
+
+    service = f"/api/v1/namespaces/{served.namespace}/services/{served.name}-decode"
+    wait_for(lambda: get(service), "the service is back")
+
+    assert time.monotonic() - begun < 20
+    assert holder() not in ("", lease)
+
+
+def test_the_scale_of_a_role_survives_repair_and_a_restart_of_the_operator(served: Served) -> None:
+    served.patch(decode={"replicas": None, "scaling": {"minReplicas": 1, "maxReplicas": 3}})
+    scaler = f"{served.name}-decode"
+    path = f"/apis/serving.glm5.io/v1alpha1/namespaces/{served.namespace}/glm5rolescalers/{scaler}"
+    wait_for(lambda: get(path), "the scaler exists")
+    kind_cluster.kubectl("scale", f"glm5rolescalers/{scaler}", "-n", served.namespace, "--replicas=2")
+    wait_for(lambda: len(ready(served, "decode")) == 2, "2 decode workers")
+
+    label = "app.kubernetes.io/managed-by"
+    kind_cluster.kubectl("label", "glm5rolescalers", scaler, "-n", served.namespace, f"{label}=me", "--overwrite")
+    wait_for(lambda: get(path)["metadata"]["labels"][label] == OPERATOR, "the label is repaired")
+    kind_cluster.kubectl("rollout", "restart", "-n", demo.OPERATOR_NAMESPACE, f"deployment/{OPERATOR}")
+    rollout = ["rollout", "status", "-n", demo.OPERATOR_NAMESPACE, f"deployment/{OPERATOR}", "--timeout=300s"]
+    kind_cluster.kubectl(*rollout, timeout_seconds=330)
+    kind_cluster.kubectl("delete", "service", "-n", served.namespace, f"{served.name}-decode")
+    wait_for(lambda: get(f"/api/v1/namespaces/{served.namespace}/services/{served.name}-decode"), "repaired again")
+
+    assert get(path)["spec"]["replicas"] == 2
+    served.wait_ready()
+    assert len(ready(served, "decode")) == 2
+
+
+def test_deleting_it_leaves_nothing_even_without_an_operator(served: Served) -> None:
+    scale("0")
+    try:
+        kind_cluster.kubectl("delete", "glm5", "-n", served.namespace, served.name, timeout_seconds=120)
+        wait_for(lambda: everything(served) == [], "nothing is left", 300)
+    finally:
+        scale("2")
+
+
+class Connection(NamedTuple):
+    """Who opened a connection to whom, by address; services are resolved."""
+
+    protocol: str
+    source: str
+    target: str
+    port: int
+
+
+def connections(node: str) -> set[Connection]:
+    """Return what the kernel of a node knows of connections that are or were open."""
+    command = ["docker", "exec", node, "conntrack", "-L"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    # The second half of a line is the answer's way: it comes from the pod that a service chose.
+    found = re.findall(r"^(tcp|udp) .*?src=(\S+) .*? src=(\S+) dst=\S+ sport=(\d+)", text, re.MULTILINE)
+    return {Connection(protocol.upper(), source, target, int(port)) for protocol, source, target, port in found}
+
+
+def has_own_address(pod: Object) -> bool:
+    return bool(pod["status"].get("podIP")) and not pod["spec"].get("hostNetwork")
+
+
+def role_of(pod: Object) -> str:
+    return str(pod["metadata"].get("labels", {}).get("serving.glm5.io/role", ""))
+
+
+def touches(one: Connection, pods: dict[str, Object], served: Served) -> bool:
+    """Return whether one of the ends belongs to the deployment."""
+    ends = (pods[one.source], pods[one.target])
+    return any(pod["metadata"]["namespace"] == served.namespace and role_of(pod) for pod in ends)
+
+
+def end(pods: dict[str, Object], address: str) -> Pod:
+    metadata = pods[address]["metadata"]
+    return Pod(metadata["namespace"], metadata.get("labels", {}), address)
+
+
+def num_experts() -> int:
+    """Return the number of routed experts of a layer."""
+    config = json.loads((kind_cluster.models() / MODEL / "config.json").read_text())
+    return int(config["n_routed_experts"])
+
+
+def everything(served: Served) -> list[Object]:
+    """Return all objects of all kinds that carry the deployment's label."""
+    kinds = kind_cluster.kubectl("api-resources", "--verbs=list", "--namespaced", "-o", "name").split()
+    kinds = [kind for kind in kinds if not kind.startswith("events")]
+    label = f"serving.glm5.io/deployment={served.name}"
+    found = kind_cluster.kubectl("get", ",".join(kinds), "-n", served.namespace, "-l", label, "-o", "json")
+    return list(json.loads(found)["items"])
+
+
+def in_full(resource: str, group: str) -> str:
+    """Return a resource as `kubectl auth can-i --list` writes it: with its group, a subresource at the end."""
+    name, slash, part = resource.partition("/")
+    return f"{name}.{group}".rstrip(".") + slash + part
+
+
+def can_do(namespace: str, account: str) -> set[tuple[str, str]]:
+    """Return (resource, verb) that `kubectl auth can-i --list` says of an account of the operator's namespace."""
+    user = f"--as=system:serviceaccount:{demo.OPERATOR_NAMESPACE}:{account}"
+    lines = kind_cluster.kubectl("auth", "can-i", "--list", "-n", namespace, "--no-headers", user).splitlines()
+    found = set()
+    for line in lines:
+        resource, _, verbs = line.partition(" ")
+        found |= {(resource, verb) for verb in verbs[verbs.rindex("[") + 1 : verbs.rindex("]")].split()}
+    return found
+
+
+def ready(served: Served, role: str) -> list[Object]:
+    return [pod for pod in served.pods(role) if is_ready(pod)]
+
+
+def ask(served: Served) -> httpx.Response:
+    """Return what the gateway answers to a short question, asked through the API server."""
+    gateway = served.names("gateway")[0]
+    path = f"/api/v1/namespaces/{served.namespace}/pods/{gateway}:8000/proxy/v1/completions"
+    return api().post(path, json={**QUESTIONS[1], "max_tokens": 2})
+
+
+def refusal(served: Served) -> Object:
+    """Return the body of a 503; empty if the answer was another one."""
+    answer = ask(served)
+    return dict(answer.json()) if answer.status_code == 503 else {}
+
+
+def answers(served: Served) -> bool:
+    return ask(served).status_code == 200
+
+
+def holder() -> str:
+    """Return who holds the operator's lease."""
+    lease = get(f"/apis/coordination.k8s.io/v1/namespaces/{demo.OPERATOR_NAMESPACE}/leases/{OPERATOR}")
+    return str(lease.get("spec", {}).get("holderIdentity") or "")
+
+
+def operator_pods() -> list[Object]:
+    selector = "app.kubernetes.io/name=glm5-operator"
+    found = get(f"/api/v1/namespaces/{demo.OPERATOR_NAMESPACE}/pods", labelSelector=selector)
+    return list(found["items"])
+
+
+def scale(replicas: str) -> None:
+    """Set the number of operators and wait until there are so many."""
+    where = ["-n", demo.OPERATOR_NAMESPACE, f"deployment/{OPERATOR}"]
+    kind_cluster.kubectl("scale", *where, f"--replicas={replicas}")
+    wait_for(lambda: len([pod for pod in operator_pods() if is_ready(pod)]) == int(replicas), f"{replicas} operators")
+    wait_for(lambda: len(operator_pods()) == int(replicas), f"{replicas} operators and no other pod")

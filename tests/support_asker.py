@@ -1,0 +1,91 @@
+"""Questions about a toy model, the pod of the cluster that asks them, and the answers that `glm5 up` gives."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import support_pods as pods
+from cluster import images, kind_cluster, shell
+from support_kind import Object, apply
+from support_stack import running_stack
+
+SCRIPT = (Path(__file__).parent / "e2e" / "files" / "asker.py").read_text()
+MODEL = "toy"
+ONCE = {"plain": 1, "sse": 1, "grpc": 1, "grpc-stream": 1}
+Tokens = list[int]
+
+
+def questions(count: int, longest: int = 24) -> list[Object]:
+    """Return bodies of /v1/completions: short and long prompts with their seeds; the first answer is long."""
+    generator = random.Random(5)
+    return [_question(generator, number, longest if number == 0 else 4 + number % 13) for number in range(count)]
+
+
+def _question(generator: random.Random, seed: int, max_tokens: int) -> Object:
+    prompt = [generator.randrange(256) for _ in range(3 + seed * 37 % 190)]
+    fields = {"temperature": 0.8, "ignore_eos": True, "return_token_ids": True}
+    return {"model": MODEL, "prompt": prompt, "seed": seed, "max_tokens": max_tokens, **fields}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One answer as the asker wrote it down."""
+
+    way: str
+    question: int
+    begun: float
+    seconds: float
+    tokens: tuple[int, ...] = ()
+    finish: str = ""
+    error: str = ""
+
+
+def read(text: str) -> list[Said]:
+    """Return what an asker printed."""
+    return [_said(json.loads(line)) for line in text.splitlines()]
+
+
+def _said(one: dict[str, Any]) -> Said:
+    return Said(**one | {"tokens": tuple(one.get("tokens", ()))})
+
+
+def reference(folder: Path, model: Path, asked: list[Object]) -> list[Tokens]:
+    """Return the tokens with which `glm5 up` on this machine answers each question."""
+    # Two shards and one decode worker: where the work is done changes no token.
+    layout = ("--dtype", "float32", "--experts", "2", "--decode", "1")
+    with running_stack(folder, model, *layout) as stack:
+        mine = [{**body, "model": model.name} for body in asked]
+        address = stack.url.removeprefix("http://")
+        plan = {"http": address, "grpc": stack.grpc_address, "questions": mine, "ways": {"sse": 1}, "times": len(mine)}
+        command = [sys.executable, "-c", SCRIPT, json.dumps(plan)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+    found = {one.question: one for one in read(done.stdout)}
+    assert [found[number].error for number in range(len(asked))] == [""] * len(asked)
+    return [list(found[number].tokens) for number in range(len(asked))]
+
+
+def pod(name: str, namespace: str, plan: Object, **labels: str) -> Object:
+    """Return a pod that carries out a plan."""
+    made: Any = pods.pod(name, namespace, **labels)
+    container = made["spec"]["containers"][0]
+    container |= {"image": images.tag("gateway"), "command": ["python3", "-c", SCRIPT, json.dumps(plan)]}
+    made["spec"] |= {"restartPolicy": "Never", "terminationGracePeriodSeconds": 60}
+    return dict(made)
+
+
+def ask_once(namespace: str, service: str, asked: list[Object]) -> list[Said]:
+    """Return the answers of a deployment to each question in each way, asked from a pod of the namespace."""
+    plan = {"http": service, "grpc": f"{service}:9000", "questions": asked, "ways": ONCE, "times": len(asked)}
+    name = "asker"
+    apply(pod(name, namespace, plan))
+    done = ["wait", "-n", namespace, f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=600s"]
+    kind_cluster.kubectl(*done, timeout_seconds=11 * shell.MINUTE)
+    said = read(kind_cluster.kubectl("logs", "-n", namespace, name))
+    kind_cluster.kubectl("delete", "pod", "-n", namespace, name)
+    return said
