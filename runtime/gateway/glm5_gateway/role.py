@@ -11,7 +11,7 @@ from glm5_gateway.dispatch.admission import Admission
 from glm5_gateway.dispatch.generation import Patience
 from glm5_gateway.dispatch.workers import Workers
 from glm5_gateway.http.app import Front, build_app
-from glm5_gateway.http.listener import Listener
+from glm5_gateway.http.listener import listener
 from glm5_gateway.keys import Keys
 from glm5_gateway.rpc import InferenceServicer
 from glm5_gateway.served import ServedModel
@@ -22,6 +22,8 @@ from glm5_wire.life import Life
 log = logging.getLogger(__name__)
 
 _LAST_WORDS_SECONDS = 2.0
+_QUIET_SECONDS = 2.0
+"""Whoever keeps a connection may ask on it once more before an answer tells them to close it."""
 
 
 class GatewayService:
@@ -56,7 +58,7 @@ class GatewayService:
             leaving=self._leaving,
             draining=lambda: life.draining,
         )
-        self._listener = Listener(settings.host, settings.http_port, build_app(api, front))
+        self._listener = listener(settings.host, settings.http_port, build_app(api, front))
         servicer = InferenceServicer(api, keys, self._leaving)
         life.server.add(partial(add_InferenceServiceServicer_to_server, servicer))
 
@@ -90,8 +92,8 @@ class GatewayService:
         peer.ready = not self._reason
 
     async def drain(self, seconds: float) -> None:
-        """Serve on until nothing runs, or until the time is over; then end what is left with a retriable error."""
-        await self._admission.until_idle(seconds)
+        """Serve on until nothing comes or runs, or until the time is over; end what is left with a retriable error."""
+        await self._admission.until_quiet(seconds, _QUIET_SECONDS)
         self._leaving.set()
 
     async def stop(self) -> None:

@@ -16,8 +16,8 @@ from glm5_wire.errors import InvalidRequest, QueueFull, Unavailable
 from glm5_wire.watcher import PeerHandle
 
 
-def accepted(fingerprint="cpu-a", compat="c1"):
-    return pb.GenerateResponse(accepted=pb.Accepted(compat=compat, kernel_fingerprint=fingerprint))
+def accepted(fingerprint="cpu-a", compat="c1", stream=0):
+    return pb.GenerateResponse(accepted=pb.Accepted(compat=compat, kernel_fingerprint=fingerprint, stream=stream))
 
 
 def tokens(first, *ids, choice=0):
@@ -66,7 +66,7 @@ class Known:
 class Script(Patience):
     """Limits, and what each attempt says; a ServiceError in it breaks the stream."""
 
-    __slots__ = ("requests", "script")
+    __slots__ = ("ended", "requests", "script")
 
     def __init__(self, *script, **limits):
         super().__init__(
@@ -74,6 +74,7 @@ class Script(Patience):
         )
         object.__setattr__(self, "script", list(script))
         object.__setattr__(self, "requests", [])
+        object.__setattr__(self, "ended", [])
 
     async def open(self, handle, request, timeout):
         self.requests.append((handle.peer.name, request))
@@ -81,6 +82,11 @@ class Script(Patience):
             if isinstance(item, Exception):
                 raise item
             yield item
+
+    async def end_choice(self, handle, stream, choice):
+        if self.ended is None:
+            raise BROKEN
+        self.ended.append((handle.peer.name, stream, choice))
 
 
 def generation(known, script, choices=1):
@@ -141,6 +147,28 @@ async def test_a_dropped_choice_ends_the_stream():
         seen.append(event)
         run.drop(0)
     assert len(seen) == 1
+
+
+async def test_the_worker_is_told_which_choice_of_which_stream_is_not_wanted_any_more():
+    script = Script([accepted(stream=77), tokens(0, 7), tokens(0, 8, choice=1), finished(choice=0), finished(choice=1)])
+    run = generation(Known(worker("a")), script, choices=2)
+    seen = []
+    async for event in run.events():
+        seen.append(event)
+        run.drop(0)
+        run.drop(0)
+        await asyncio.sleep(0)
+    assert script.ended == [("a", 77, 0)], "once, and not when nothing is left to go on"
+    assert [event.choice for event in seen] == [0, 1, 1]
+
+
+async def test_a_worker_that_cannot_be_told_is_let_be():
+    script = Script([accepted(stream=77), tokens(0, 7), tokens(0, 8, choice=1), finished(choice=1)])
+    object.__setattr__(script, "ended", None)
+    run = generation(Known(worker("a")), script, choices=2)
+    async for _ in run.events():
+        run.drop(0)
+        await asyncio.sleep(0)
 
 
 async def test_a_wrong_request_is_not_repeated():
@@ -290,7 +318,19 @@ async def test_who_gives_up_leaves_no_trace():
     waiting[1].cancel()  # at the moment when it gets the slot
     await asyncio.gather(first, *waiting, return_exceptions=True)
     assert admission.in_flight == 0
-    await admission.until_idle(60)
+    await admission.until_quiet(60, 0)
+
+
+async def test_what_comes_in_the_quiet_time_is_waited_for():
+    admission, release = Admission(1, 1), asyncio.Event()
+    quiet = asyncio.create_task(admission.until_quiet(60, 0.2))
+    await settle()
+    late = asyncio.create_task(hold(admission, "a", [], release))
+    await asyncio.sleep(0.5)
+    assert not quiet.done()
+    release.set()
+    await asyncio.gather(late, quiet)
+    assert admission.in_flight == 0
 
 
 async def test_a_break_after_new_tokens_is_a_first_break():

@@ -22,6 +22,7 @@ class Admission:
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self.num_running = 0
         self.num_waiting = 0
+        self._num_entered = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -30,10 +31,16 @@ class Admission:
         """Return how many prompts run or wait."""
         return self.num_running + self.num_waiting
 
-    async def until_idle(self, timeout_seconds: float) -> None:
-        """Return when nothing runs or waits, or after the timeout."""
+    async def until_quiet(self, timeout_seconds: float, quiet_seconds: float) -> None:
+        """Return when nothing has run or waited for `quiet_seconds`, or after the timeout."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                while True:
+                    await self._idle.wait()
+                    entered = self._num_entered
+                    await asyncio.sleep(quiet_seconds)
+                    if entered == self._num_entered:
+                        return
 
     def check(self, count: int) -> None:
         """Refuse a request of `count` prompts that do not fit now.
@@ -64,6 +71,7 @@ class Admission:
 
     async def _enter(self, key: str) -> None:
         """Take a slot."""
+        self._num_entered += 1
         if self.num_running < self._max_running and not self.num_waiting:
             self.num_running += 1
             self._tell()
