@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from glm5.v1.decode_service_pb2 import FINISH_REASON_STOP
 from glm5_wire.errors import Draining, Incompatible, InvalidRequest, Unavailable
 from support_workers import Answer, Workers, ask, generate_request, running, until
 from unit.engine.support import Toy
@@ -79,6 +80,7 @@ async def test_tokens_are_those_of_the_model_in_one_process(workers: Workers, mo
     await prompt_logprobs(workers, model)
     await refusals(workers)
     await cancellation(workers)
+    await unwanted_choices(workers)
     await no_pages(workers)
 
 
@@ -151,6 +153,23 @@ async def cancellation(workers: Workers) -> None:
         assert [isinstance(d, asyncio.CancelledError) for d in done] == [i % 2 == 0 for i in range(8)]
         (again,) = await ask_all(workers, [messages[1]])
         assert answers[1].tokens == again.tokens
+
+
+async def unwanted_choices(workers: Workers) -> None:
+    """A choice that is ended computes no more, and the others of its stream go on unchanged."""
+    decode, message = workers["decode-0"], generate_request(prompt(40), n=3, temperature=1.0, seed=2, max_tokens=400)
+    (whole,) = await ask_all(workers, [message])
+    before, answer = await decode.metric("vllm:generation_tokens_total"), Answer(message)
+    async with decode.client() as client:
+        asking = asyncio.create_task(ask(client, message, answer))
+        await until(lambda: answer.tokens[0] and answer.tokens[2], lambda: "no tokens came")
+        await client.end_choices(answer.accepted.stream, [0, 2, 9])
+        await client.end_choices(answer.accepted.stream + 1, [1])
+        await asking
+    assert answer.tokens[1] == whole.tokens[1]
+    assert {finished.reason for index, finished in answer.finished.items() if index != 1} == {FINISH_REASON_STOP}
+    computed = await decode.metric("vllm:generation_tokens_total") - before
+    assert computed == sum(map(len, answer.tokens.values())) < 3 * 400, computed
 
 
 async def test_scarce_pages_preempt_and_change_no_token(scarce: Workers, model: Toy) -> None:

@@ -25,31 +25,35 @@ _sym_db = _symbol_database.Default()
 from glm5.v1 import sampling_pb2 as glm5_dot_v1_dot_sampling__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cglm5/v1/decode_service.proto\x12\x07glm5.v1\x1a\x16glm5/v1/sampling.proto\"\xe8\x01\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x02 \x03(\r\x12 \n\x07\x63hoices\x18\x03 \x03(\x0b\x32\x0f.glm5.v1.Choice\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x0e\n\x06\x63ompat\x18\x05 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x06 \x01(\t\x12\x12\n\ncache_salt\x18\x07 \x01(\t\x12\x17\n\x0fhandover_source\x18\x08 \x01(\t\x12\x10\n\x08priority\x18\t \x01(\x05\x12\x14\n\x0c\x66\x61irness_key\x18\n \x01(\t\"\\\n\x06\x43hoice\x12\r\n\x05index\x18\x01 \x01(\r\x12\x18\n\x10output_token_ids\x18\x02 \x03(\r\x12)\n\x08sampling\x18\x03 \x01(\x0b\x32\x17.glm5.v1.SamplingParams\"\xee\x01\n\x10GenerateResponse\x12%\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x11.glm5.v1.AcceptedH\x00\x12%\n\x06tokens\x18\x02 \x01(\x0b\x32\x13.glm5.v1.TokenBatchH\x00\x12%\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x11.glm5.v1.FinishedH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.glm5.v1.StepProgressH\x00\x12\x32\n\x0fprompt_logprobs\x18\x05 \x01(\x0b\x32\x17.glm5.v1.PromptLogprobsH\x00\x42\x06\n\x04kind\"s\n\x08\x41\x63\x63\x65pted\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0e\n\x06\x63ompat\x18\x03 \x01(\t\x12\x1a\n\x12kernel_fingerprint\x18\x04 \x01(\t\x12\x16\n\x0eweight_version\x18\x05 \x01(\x04\"m\n\nTokenBatch\x12\x0e\n\x06\x63hoice\x18\x01 \x01(\r\x12\x13\n\x0b\x66irst_index\x18\x02 \x01(\r\x12\x11\n\ttoken_ids\x18\x03 \x03(\r\x12\'\n\x08logprobs\x18\x04 \x03(\x0b\x32\x15.glm5.v1.TokenLogprob\"\x8c\x01\n\x08\x46inished\x12\x0e\n\x06\x63hoice\x18\x01 \x01(\r\x12%\n\x06reason\x18\x02 \x01(\x0e\x32\x15.glm5.v1.FinishReason\x12\x15\n\rstop_token_id\x18\x03 \x01(\r\x12\x19\n\x11num_cached_tokens\x18\x04 \x01(\r\x12\x17\n\x0fnum_preemptions\x18\x05 \x01(\r\"V\n\x0cStepProgress\x12\x0f\n\x07\x63ounter\x18\x01 \x01(\x04\x12\x0e\n\x06queued\x18\x02 \x01(\x08\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12\x13\n\x0bleave_in_ms\x18\x04 \x01(\r\"9\n\x0ePromptLogprobs\x12\'\n\x08logprobs\x18\x01 \x03(\x0b\x32\x15.glm5.v1.TokenLogprob*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x32R\n\rDecodeService\x12\x41\n\x08Generate\x12\x18.glm5.v1.GenerateRequest\x1a\x19.glm5.v1.GenerateResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cglm5/v1/decode_service.proto\x12\x07glm5.v1\x1a\x16glm5/v1/sampling.proto\"\xe8\x01\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x02 \x03(\r\x12 \n\x07\x63hoices\x18\x03 \x03(\x0b\x32\x0f.glm5.v1.Choice\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x0e\n\x06\x63ompat\x18\x05 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x06 \x01(\t\x12\x12\n\ncache_salt\x18\x07 \x01(\t\x12\x17\n\x0fhandover_source\x18\x08 \x01(\t\x12\x10\n\x08priority\x18\t \x01(\x05\x12\x14\n\x0c\x66\x61irness_key\x18\n \x01(\t\"\\\n\x06\x43hoice\x12\r\n\x05index\x18\x01 \x01(\r\x12\x18\n\x10output_token_ids\x18\x02 \x03(\r\x12)\n\x08sampling\x18\x03 \x01(\x0b\x32\x17.glm5.v1.SamplingParams\"\xee\x01\n\x10GenerateResponse\x12%\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x11.glm5.v1.AcceptedH\x00\x12%\n\x06tokens\x18\x02 \x01(\x0b\x32\x13.glm5.v1.TokenBatchH\x00\x12%\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x11.glm5.v1.FinishedH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.glm5.v1.StepProgressH\x00\x12\x32\n\x0fprompt_logprobs\x18\x05 \x01(\x0b\x32\x17.glm5.v1.PromptLogprobsH\x00\x42\x06\n\x04kind\"\x83\x01\n\x08\x41\x63\x63\x65pted\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0e\n\x06\x63ompat\x18\x03 \x01(\t\x12\x1a\n\x12kernel_fingerprint\x18\x04 \x01(\t\x12\x16\n\x0eweight_version\x18\x05 \x01(\x04\x12\x0e\n\x06stream\x18\x06 \x01(\x04\"4\n\x11\x45ndChoicesRequest\x12\x0e\n\x06stream\x18\x01 \x01(\x04\x12\x0f\n\x07\x63hoices\x18\x02 \x03(\r\"\x14\n\x12\x45ndChoicesResponse\"m\n\nTokenBatch\x12\x0e\n\x06\x63hoice\x18\x01 \x01(\r\x12\x13\n\x0b\x66irst_index\x18\x02 \x01(\r\x12\x11\n\ttoken_ids\x18\x03 \x03(\r\x12\'\n\x08logprobs\x18\x04 \x03(\x0b\x32\x15.glm5.v1.TokenLogprob\"\x8c\x01\n\x08\x46inished\x12\x0e\n\x06\x63hoice\x18\x01 \x01(\r\x12%\n\x06reason\x18\x02 \x01(\x0e\x32\x15.glm5.v1.FinishReason\x12\x15\n\rstop_token_id\x18\x03 \x01(\r\x12\x19\n\x11num_cached_tokens\x18\x04 \x01(\r\x12\x17\n\x0fnum_preemptions\x18\x05 \x01(\r\"V\n\x0cStepProgress\x12\x0f\n\x07\x63ounter\x18\x01 \x01(\x04\x12\x0e\n\x06queued\x18\x02 \x01(\x08\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12\x13\n\x0bleave_in_ms\x18\x04 \x01(\r\"9\n\x0ePromptLogprobs\x12\'\n\x08logprobs\x18\x01 \x03(\x0b\x32\x15.glm5.v1.TokenLogprob*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x32\x99\x01\n\rDecodeService\x12\x41\n\x08Generate\x12\x18.glm5.v1.GenerateRequest\x1a\x19.glm5.v1.GenerateResponse0\x01\x12\x45\n\nEndChoices\x12\x1a.glm5.v1.EndChoicesRequest\x1a\x1b.glm5.v1.EndChoicesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'glm5.v1.decode_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=1153
-  _globals['_FINISHREASON']._serialized_end=1248
+  _globals['_FINISHREASON']._serialized_start=1246
+  _globals['_FINISHREASON']._serialized_end=1341
   _globals['_GENERATEREQUEST']._serialized_start=66
   _globals['_GENERATEREQUEST']._serialized_end=298
   _globals['_CHOICE']._serialized_start=300
   _globals['_CHOICE']._serialized_end=392
   _globals['_GENERATERESPONSE']._serialized_start=395
   _globals['_GENERATERESPONSE']._serialized_end=633
-  _globals['_ACCEPTED']._serialized_start=635
-  _globals['_ACCEPTED']._serialized_end=750
-  _globals['_TOKENBATCH']._serialized_start=752
-  _globals['_TOKENBATCH']._serialized_end=861
-  _globals['_FINISHED']._serialized_start=864
-  _globals['_FINISHED']._serialized_end=1004
-  _globals['_STEPPROGRESS']._serialized_start=1006
-  _globals['_STEPPROGRESS']._serialized_end=1092
-  _globals['_PROMPTLOGPROBS']._serialized_start=1094
-  _globals['_PROMPTLOGPROBS']._serialized_end=1151
-  _globals['_DECODESERVICE']._serialized_start=1250
-  _globals['_DECODESERVICE']._serialized_end=1332
+  _globals['_ACCEPTED']._serialized_start=636
+  _globals['_ACCEPTED']._serialized_end=767
+  _globals['_ENDCHOICESREQUEST']._serialized_start=769
+  _globals['_ENDCHOICESREQUEST']._serialized_end=821
+  _globals['_ENDCHOICESRESPONSE']._serialized_start=823
+  _globals['_ENDCHOICESRESPONSE']._serialized_end=843
+  _globals['_TOKENBATCH']._serialized_start=845
+  _globals['_TOKENBATCH']._serialized_end=954
+  _globals['_FINISHED']._serialized_start=957
+  _globals['_FINISHED']._serialized_end=1097
+  _globals['_STEPPROGRESS']._serialized_start=1099
+  _globals['_STEPPROGRESS']._serialized_end=1185
+  _globals['_PROMPTLOGPROBS']._serialized_start=1187
+  _globals['_PROMPTLOGPROBS']._serialized_end=1244
+  _globals['_DECODESERVICE']._serialized_start=1344
+  _globals['_DECODESERVICE']._serialized_end=1497
 # @@protoc_insertion_point(module_scope)

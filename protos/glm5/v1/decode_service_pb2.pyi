@@ -201,6 +201,7 @@ class Accepted(_message.Message):
     COMPAT_FIELD_NUMBER: _builtins.int
     KERNEL_FINGERPRINT_FIELD_NUMBER: _builtins.int
     WEIGHT_VERSION_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
     worker: _builtins.str
     """worker that has it."""
     incarnation: _builtins.str
@@ -211,6 +212,8 @@ class Accepted(_message.Message):
     """kernel_fingerprint of the worker."""
     weight_version: _builtins.int
     """weight_version in use."""
+    stream: _builtins.int
+    """stream is a random number that names this stream in EndChoices."""
     def __init__(
         self,
         *,
@@ -219,14 +222,60 @@ class Accepted(_message.Message):
         compat: _builtins.str = ...,
         kernel_fingerprint: _builtins.str = ...,
         weight_version: _builtins.int = ...,
+        stream: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "incarnation", b"incarnation", "kernel_fingerprint", b"kernel_fingerprint", "weight_version", b"weight_version", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "incarnation", b"incarnation", "kernel_fingerprint", b"kernel_fingerprint", "stream", b"stream", "weight_version", b"weight_version", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Accepted: _TypeAlias = Accepted  # noqa: Y015
+
+@_typing.final
+class EndChoicesRequest(_message.Message):
+    """EndChoicesRequest names choices of an open stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
+    stream: _builtins.int
+    """stream as in Accepted; one that is not open is left alone."""
+    @_builtins.property
+    def choices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """choices, by index; those that are not open are left alone."""
+
+    def __init__(
+        self,
+        *,
+        stream: _builtins.int = ...,
+        choices: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndChoicesRequest: _TypeAlias = EndChoicesRequest  # noqa: Y015
+
+@_typing.final
+class EndChoicesResponse(_message.Message):
+    """EndChoicesResponse says that their ends are on the stream or will be after the running step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndChoicesResponse: _TypeAlias = EndChoicesResponse  # noqa: Y015
 
 @_typing.final
 class TokenBatch(_message.Message):

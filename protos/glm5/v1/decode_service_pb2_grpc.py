@@ -40,6 +40,11 @@ class DecodeServiceStub(object):
                 request_serializer=glm5_dot_v1_dot_decode__service__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=glm5_dot_v1_dot_decode__service__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.EndChoices = channel.unary_unary(
+                '/glm5.v1.DecodeService/EndChoices',
+                request_serializer=glm5_dot_v1_dot_decode__service__pb2.EndChoicesRequest.SerializeToString,
+                response_deserializer=glm5_dot_v1_dot_decode__service__pb2.EndChoicesResponse.FromString,
+                _registered_method=True)
 
 
 class DecodeServiceServicer(object):
@@ -53,6 +58,13 @@ class DecodeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EndChoices(self, request, context):
+        """EndChoices stops choices that nobody wants any more, as a stop token would; the others of the stream go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DecodeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_DecodeServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=glm5_dot_v1_dot_decode__service__pb2.GenerateRequest.FromString,
                     response_serializer=glm5_dot_v1_dot_decode__service__pb2.GenerateResponse.SerializeToString,
+            ),
+            'EndChoices': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndChoices,
+                    request_deserializer=glm5_dot_v1_dot_decode__service__pb2.EndChoicesRequest.FromString,
+                    response_serializer=glm5_dot_v1_dot_decode__service__pb2.EndChoicesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class DecodeService(object):
             '/glm5.v1.DecodeService/Generate',
             glm5_dot_v1_dot_decode__service__pb2.GenerateRequest.SerializeToString,
             glm5_dot_v1_dot_decode__service__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndChoices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/glm5.v1.DecodeService/EndChoices',
+            glm5_dot_v1_dot_decode__service__pb2.EndChoicesRequest.SerializeToString,
+            glm5_dot_v1_dot_decode__service__pb2.EndChoicesResponse.FromString,
             options,
             channel_credentials,
             insecure,

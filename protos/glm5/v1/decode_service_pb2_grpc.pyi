@@ -35,6 +35,8 @@ class DecodeServiceStub:
     def __new__(cls, channel: _aio.Channel) -> DecodeServiceAsyncStub: ...
     Generate: _grpc.UnaryStreamMultiCallable[_decode_service_pb2.GenerateRequest, _decode_service_pb2.GenerateResponse]
     """Generate streams the tokens of one request until exactly one Finished, or an error status."""
+    EndChoices: _grpc.UnaryUnaryMultiCallable[_decode_service_pb2.EndChoicesRequest, _decode_service_pb2.EndChoicesResponse]
+    """EndChoices stops choices that nobody wants any more, as a stop token would; the others of the stream go on."""
 
 @_typing.type_check_only
 class DecodeServiceAsyncStub(DecodeServiceStub):
@@ -43,6 +45,8 @@ class DecodeServiceAsyncStub(DecodeServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_decode_service_pb2.GenerateRequest, _decode_service_pb2.GenerateResponse]  # type: ignore[assignment]
     """Generate streams the tokens of one request until exactly one Finished, or an error status."""
+    EndChoices: _aio.UnaryUnaryMultiCallable[_decode_service_pb2.EndChoicesRequest, _decode_service_pb2.EndChoicesResponse]  # type: ignore[assignment]
+    """EndChoices stops choices that nobody wants any more, as a stop token would; the others of the stream go on."""
 
 class DecodeServiceServicer(metaclass=_abc_1.ABCMeta):
     """DecodeService is served by decode workers to gateways."""
@@ -54,5 +58,13 @@ class DecodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_decode_service_pb2.GenerateResponse], _abc.AsyncIterator[_decode_service_pb2.GenerateResponse]]:
         """Generate streams the tokens of one request until exactly one Finished, or an error status."""
+
+    @_abc_1.abstractmethod
+    def EndChoices(
+        self,
+        request: _decode_service_pb2.EndChoicesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_decode_service_pb2.EndChoicesResponse, _abc.Awaitable[_decode_service_pb2.EndChoicesResponse]]:
+        """EndChoices stops choices that nobody wants any more, as a stop token would; the others of the stream go on."""
 
 def add_DecodeServiceServicer_to_server(servicer: DecodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

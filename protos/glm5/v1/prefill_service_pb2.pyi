@@ -271,7 +271,9 @@ class CacheChunk(_message.Message):
     """hidden_rows is reserved for MTP: [tokens, hidden]."""
     @_builtins.property
     def prompt_logprobs(self) -> _containers.RepeatedCompositeFieldContainer[_sampling_pb2.TokenLogprob]:
-        """prompt_logprobs of the range, where asked for."""
+        """prompt_logprobs, where asked for, in the last chunk of a range: of the prompt's tokens that its rows predict,
+        first_position + 1 to first_position + num_tokens; the prompt's last row predicts none of them.
+        """
 
     def __init__(
         self,

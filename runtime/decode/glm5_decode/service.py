@@ -1,6 +1,7 @@
 """DecodeService: requests in, token streams out."""
 
 import logging
+import secrets
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -46,6 +47,7 @@ class DecodeServicer(rpc.DecodeServiceServicer):
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._attempts = Attempts()
+        self._works: dict[int, Request] = {}
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> AsyncIterator[pb.GenerateResponse]:  # noqa: N802
         """Yield the events of a request until the last choice has finished.
@@ -60,8 +62,10 @@ class DecodeServicer(rpc.DecodeServiceServicer):
             work = request_from(request, stream.put)
             work.traceparent = tracing.inject()
             engine.submit(work)
+            number = secrets.randbits(63)  # never that of a stream of an earlier incarnation
+            self._works[number] = work
             try:
-                yield self._accepted()
+                yield self._accepted(number)
                 finished = 0
                 while finished < len(work.choices):
                     events, due = await stream.next()
@@ -71,9 +75,18 @@ class DecodeServicer(rpc.DecodeServiceServicer):
                     if due:
                         yield self._progress(work)
             finally:
+                del self._works[number]
                 engine.cancel(work)
 
-    def _accepted(self) -> pb.GenerateResponse:
+    async def EndChoices(self, request: pb.EndChoicesRequest, context: Any) -> pb.EndChoicesResponse:  # noqa: N802
+        """End choices of an open stream; their ends travel on it."""
+        work = self._works.get(request.stream)
+        if work is not None:
+            for index in request.choices:
+                self._worker.engine.end_choice(work, index)
+        return pb.EndChoicesResponse()
+
+    def _accepted(self, number: int) -> pb.GenerateResponse:
         worker = self._worker
         accepted = pb.Accepted(
             worker=worker.settings.name,
@@ -81,6 +94,7 @@ class DecodeServicer(rpc.DecodeServiceServicer):
             compat=worker.loaded.compat,
             kernel_fingerprint=worker.loaded.kernels.fingerprint,
             weight_version=worker.settings.weight_version,
+            stream=number,
         )
         return pb.GenerateResponse(accepted=accepted)
 

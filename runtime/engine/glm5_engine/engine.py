@@ -118,6 +118,20 @@ class Engine:
         self._observe()
         self._wake.set()
 
+    def end_choice(self, request: Request, index: int) -> None:
+        """End one choice as a stop token would: at once, or where a step is computing it, when that ends.
+
+        Nothing happens before the prompt is computed, for then one choice works for all; nor to one that is over.
+        """
+        if not request.is_computed:
+            return
+        for sequence in self.scheduler.sequences(request):
+            if sequence.choice is not None and sequence.choice.index == index:
+                sequence.is_unwanted = True
+                self._end_unwanted(sequence)
+        self._observe()
+        self._wake.set()
+
     async def run(self) -> None:
         """Step for as long as there is work, wait for more, and never return but by cancellation."""
         while True:
@@ -204,6 +218,7 @@ class Engine:
         elif logits is not None:
             await self._apply(entries, counts, logits)
         for entry in entries:
+            self._end_unwanted(entry.sequence)
             if entry.sequence.request.is_over:
                 self._arrivals.pop(entry.sequence.request, None)
         metrics.STEP_SECONDS.observe(perf_counter() - start)
@@ -220,6 +235,13 @@ class Engine:
                 metrics.QUEUE_SECONDS.observe(monotonic() - self._arrivals[request])
                 request.emit(Started())
         metrics.STEP_ROWS.observe(sum(entry.count for entry in entries))
+
+    def _end_unwanted(self, sequence: Sequence) -> None:
+        """End a choice that nobody wants, unless a step is computing it."""
+        if sequence.is_unwanted and not sequence.in_step and sequence.state is not State.OVER:
+            outcome.finish(self.scheduler, sequence, FinishReason.STOP)
+            if sequence.request.is_over:
+                self._arrivals.pop(sequence.request, None)
 
     def _leave(self, entries: list[Entry]) -> None:
         """Unmark the sequences of a step, and free the pages of those that were cancelled meanwhile."""

@@ -64,6 +64,8 @@ class Sequence:
     """False after a fetch failed for good: the rest is computed here."""
     in_step: bool = False
     """Rows of it are being computed: its pages stay until the step ends."""
+    is_unwanted: bool = False
+    """Nobody wants its further tokens: it ends with the step that computes it."""
     num_preemptions: int = 0
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     """Of the prompt's tokens 1, 2 and so on, as far as they are known."""

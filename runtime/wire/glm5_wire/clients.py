@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc.aio
@@ -42,6 +42,22 @@ class DecodeClient:
         """
         call = self._stub.Generate(request, timeout=timeout, metadata=tracing.metadata())
         return _events(call, self._handle, self._detection)
+
+    async def end_choices(self, stream: int, choices: Iterable[int]) -> None:
+        """Stop choices of an open stream; its others go on.
+
+        Args:
+            stream: its number, as in `Accepted`.
+            choices: by index.
+
+        Raises:
+            ServiceError: the worker could not be told.
+        """
+        request = decode.EndChoicesRequest(stream=stream, choices=choices)
+        try:
+            await self._stub.EndChoices(request, timeout=self._detection, metadata=tracing.metadata())
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, _where(self._handle)) from error
 
 
 class PrefillClient:

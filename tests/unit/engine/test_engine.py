@@ -9,7 +9,7 @@ import pytest
 from glm5_engine.events import Failed, Finished, FinishReason, PromptLogprobs, Started, Token
 from glm5_engine.logprobs import token_logprob
 from glm5_wire.errors import Draining, Internal, InvalidRequest, QueueFull, Unavailable
-from unit.engine.support import Client
+from unit.engine.support import WAIT_SECONDS, Client
 
 
 def prompt(length, seed=0):
@@ -80,6 +80,53 @@ async def test_choices_share_the_prompt_and_draw_what_they_draw_alone(make_engin
         single.remaining = 1
         engine.submit(single.request)
         assert (await single.wait()).tokens(index) == outputs[index]
+
+
+async def idle(engine):
+    """Return True once the step that ended the last request is over and no page is in use."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while engine.num_requests or engine.pages.num_used:  # noqa: ASYNC110 - one turn of the loop at a time
+            await asyncio.sleep(0)
+    return True
+
+
+async def test_a_choice_that_nobody_wants_ends_and_computes_no_more(make_engine):
+    engine = await make_engine()
+    fields = {"n": 3, "temperature": 1.0, "seed": 5, "max_tokens": 60}
+    whole, cut = Client(prompt(100), **fields), Client(prompt(100), **fields)
+    engine.submit(whole.request)
+    await whole.wait()
+    engine.submit(cut.request)
+    engine.end_choice(cut.request, 0)  # before the prompt is computed: nothing, for the others wait for this one
+    await cut.wait_for(lambda: cut.tokens(0) and cut.tokens(2))
+    engine.end_choice(cut.request, 0)
+    engine.end_choice(cut.request, 0)
+    await cut.wait_for(lambda: any(event.choice == 0 for event in cut.of(Finished)))
+    engine.end_choice(cut.request, 2)
+    engine.end_choice(cut.request, 7)
+    await cut.wait()
+    assert {(e.choice, e.reason) for e in cut.of(Finished)} == {
+        (0, FinishReason.STOP),
+        (1, FinishReason.LENGTH),
+        (2, FinishReason.STOP),
+    }
+    assert cut.tokens(1) == whole.tokens(1)
+    for index in (0, 2):
+        assert len(cut.tokens(index)) < 60
+        assert cut.tokens(index) == whole.tokens(index)[: len(cut.tokens(index))]
+    assert await idle(engine)
+
+
+async def test_a_request_is_over_when_its_last_choice_is_unwanted(make_engine):
+    engine = await make_engine()
+    client = Client(prompt(20), n=2, max_tokens=400)
+    engine.submit(client.request)
+    await client.wait_for(lambda: client.tokens(0) and client.tokens(1))
+    engine.end_choice(client.request, 0)
+    engine.end_choice(client.request, 1)
+    await client.wait()
+    assert client.request.is_over
+    assert await idle(engine)
 
 
 async def test_a_continuation_goes_on_with_the_same_tokens_and_limits(make_engine):

@@ -42,6 +42,10 @@ class Patience:
         assert isinstance(stream, AsyncGenerator)  # closing it cancels the call
         return stream
 
+    async def end_choice(self, handle: PeerHandle, stream: int, choice: int) -> None:
+        """Tell a worker that a choice of an open stream is not wanted any more."""
+        await DecodeClient(handle, self.detection_seconds).end_choices(stream, [choice])
+
 
 class _Leave(Exception):
     """The worker is draining and another one can go on."""
@@ -65,10 +69,24 @@ class Generation:
         self._avoid: set[str] = set()
         self._compat = self._fingerprint = ""
         self._broken_at: float | None = None
+        self._stream: tuple[PeerHandle, int] | None = None
+        self._telling: set[asyncio.Task[None]] = set()
 
     def drop(self, choice: int) -> None:
-        """Want no more of `choice`; when none is left the stream ends."""
+        """Want no more of `choice`: the worker is told to stop it, and when none is left the stream ends."""
+        was_open = choice in self._delivered.open
         self._delivered.open.discard(choice)
+        if was_open and self._delivered.open and self._stream is not None:
+            task = asyncio.create_task(self._end_choice(*self._stream, choice), name=f"end choice {choice}")
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def _end_choice(self, handle: PeerHandle, stream: int, choice: int) -> None:
+        """Tell the worker; where that fails it computes on, and its tokens are dropped."""
+        try:
+            await self._patience.end_choice(handle, stream, choice)
+        except ServiceError as error:
+            log.info("choice not ended request=%s choice=%d cause=%s", self._delivered.job.id, choice, error)
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield every event once, until each choice has ended or was dropped.
@@ -108,6 +126,7 @@ class Generation:
         """Look at what concerns the stream itself."""
         if response.HasField("accepted"):
             accepted = response.accepted
+            self._stream = (handle, accepted.stream)
             if self._fingerprint and accepted.kernel_fingerprint != self._fingerprint:
                 INEXACT.inc()
                 log.warning(
