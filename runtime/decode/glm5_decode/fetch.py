@@ -13,6 +13,7 @@ from glm5_engine.sequence import Sequence
 from glm5_engine.step import page_table
 from glm5_engine.transfer import Receiver
 from glm5_engine.worker import Worker
+from glm5_wire import tracing
 from glm5_wire.clients import PrefillClient
 from glm5_wire.errors import ServiceError, Unavailable
 from glm5_wire.watcher import PeerHandle
@@ -69,8 +70,10 @@ class Fetcher:
     async def _try(self, handle: PeerHandle, sequence: Sequence) -> bool:
         """Run on one worker and return whether all rows came; those that did stay in any case."""
         self._running[handle.address] = self._running.get(handle.address, 0) + 1
+        trace = sequence.request.traceparent
         try:
-            await self._run(handle, sequence)
+            with tracing.span_below(trace, "prefill.fetch", peer=handle.peer.name, rows=sequence.num_prompt):
+                await self._run(handle, sequence)
         except ServiceError as error:
             log.warning("prefill run broke request=%s peer=%s cached=%d cause=%s", sequence.request.request_id,
                         handle.peer.name, sequence.cached, error)  # fmt: skip

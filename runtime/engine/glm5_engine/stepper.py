@@ -56,10 +56,8 @@ class Stepper:
         """
         self._num_steps += 1
         parent = self._traced(entries)
-        if not parent:
-            return await self._persist(entries, "")
         rows = sum(entry.count for entry in entries)
-        with tracing.span("step", tracing.extract(parent), rows=rows, sequences=len(entries)) as span:
+        with tracing.span_below(parent, "step", rows=rows, sequences=len(entries)) as span:
             return await self._persist(entries, tracing.inject(span))
 
     def _traced(self, entries: list[Entry]) -> str:
@@ -87,7 +85,7 @@ class Stepper:
 
     async def _forward(self, entries: list[Entry], traceparent: str) -> Tensor:
         """Return the logits of `entries`, computed as one micro-batch or as two that take turns."""
-        parts = split(entries, self._settings.micro_batch_rows)
+        parts = split(entries, self._settings.halved_from)
         if len(parts) == 1:
             return await self._run(entries, traceparent)
         tasks = [asyncio.create_task(self._run(part, traceparent)) for part in parts]

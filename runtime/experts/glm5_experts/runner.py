@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 INLINE_SECONDS = 0.002
 """A product that is expected to take longer leaves the event loop: a thread hop costs about 0.1 ms there and back."""
+
+_STEPS = 64
+"""Sampled steps that are remembered; more are never under way at once."""
 
 _LANES = {pb.LANE_DECODE: "decode", pb.LANE_PREFILL: "prefill"}
 
@@ -48,6 +52,7 @@ class Runner:
         self._seconds: dict[int, float] = {}
         self._products = 0
         self._computing = False
+        self._seen: deque[str] = deque(maxlen=_STEPS)
         self.worked_at = monotonic()
         """When the last batch came."""
 
@@ -110,7 +115,7 @@ class Runner:
         size = sum(len(work.pair_rows) for work in works).bit_length()
         self._computing = True
         try:
-            with _traced(works):
+            with self._traced(works):
                 if self._seconds.get(size, 1.0) < INLINE_SECONDS:
                     product = compute(works, self._weights, self._kernels)
                 else:
@@ -122,6 +127,13 @@ class Runner:
         usual = self._seconds.get(size, product.seconds)
         self._seconds[size] = usual + (product.seconds - usual) * (0.1 if product.seconds > usual else 0.5)
         return product
+
+    def _traced(self, works: list[Work]) -> contextlib.AbstractContextManager[object]:
+        """Open a span for the first product of a sampled step, not for each of its layers."""
+        parents = [work.traceparent for work in works if work.traceparent and work.traceparent not in self._seen]
+        self._seen.extend(parents)
+        first = parents[0] if parents else ""
+        return tracing.span_below(first, "experts.product", layer=works[0].layer, batches=len(works))
 
 
 def failure(sequence: int, error: "pb.BatchError.ValueType", message: str) -> pb.StreamResponse:
@@ -148,11 +160,3 @@ def _observe(works: list[Work], product: Product, began: float) -> None:
     figures.PRODUCT_BATCHES.labels(lane).observe(len(works))
     for work in works:
         figures.QUEUE_SECONDS.labels(lane).observe(began - work.received)
-
-
-def _traced(works: list[Work]) -> contextlib.AbstractContextManager[object]:
-    """Open a span below the first batch that belongs to a sampled step."""
-    parent = next((work.traceparent for work in works if work.traceparent), "")
-    if not parent:
-        return contextlib.nullcontext()
-    return tracing.span("experts.product", tracing.extract(parent), layer=works[0].layer, batches=len(works))

@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 CALLS = counter("glm5_rpc_calls_total", "gRPC calls that ended, by method and status.", ["method", "code"])
 
+_FOR_CLIENTS = "/glm5.v1.InferenceService/"
+"""Only what clients call begins a trace; streams between processes live for hours and belong to nobody's request."""
+
 Behaviour = Callable[[Any, Any], Any]
 Finish = Callable[[Any, Any], Awaitable[Any]]
 
@@ -48,7 +51,7 @@ def _guarded(behaviour: Behaviour, method: str, streaming: bool) -> Finish:
     async def guarded(request: Any, context: Any) -> Any:
         code = grpc.StatusCode.CANCELLED
         try:
-            with continued_span(method, context.invocation_metadata()):
+            with continued_span(method, context.invocation_metadata(), begins=method.startswith(_FOR_CLIENTS)):
                 result = await run(request, context)
             code = grpc.StatusCode.OK
             return result

@@ -46,11 +46,12 @@ def start_tracing(settings: RoleSettings) -> TracerProvider | None:
 
 
 @contextlib.contextmanager
-def span(
-    name: str, context: Context | None = None, kind: SpanKind = SpanKind.INTERNAL, **attributes: str | int | float
-) -> Iterator[Span]:
-    """Open a span for the `with` block, below `context` or below the current span."""
-    with _entered(name, context, kind, attributes) as current:
+def span_below(traceparent: str, name: str, **attributes: str | int | float) -> Iterator[Span]:
+    """Open a span for the `with` block below a sampled one elsewhere; none where `traceparent` is empty."""
+    if not traceparent:
+        yield trace.INVALID_SPAN
+        return
+    with _entered(name, extract(traceparent), SpanKind.INTERNAL, attributes) as current:
         yield current
 
 
@@ -77,10 +78,21 @@ def metadata() -> tuple[tuple[str, str], ...]:
 
 
 @contextlib.contextmanager
-def continued_span(name: str, carrier: Sequence[tuple[str, Any]] | Mapping[str, str] | None) -> Iterator[Span]:
-    """Open a server span below the trace context in metadata or HTTP headers."""
+def continued_span(
+    name: str, carrier: Sequence[tuple[str, Any]] | Mapping[str, str] | None, begins: bool = True
+) -> Iterator[Span]:
+    """Open a server span below the trace context in metadata or HTTP headers.
+
+    Args:
+        name: of the call.
+        carrier: metadata or headers.
+        begins: where they hold no context, the call begins a trace; else it has no span.
+    """
     pairs = carrier.items() if isinstance(carrier, Mapping) else carrier or ()
     context = _PROPAGATOR.extract({key: value for key, value in pairs if key in ("traceparent", "tracestate")})
+    if not begins and not trace.get_current_span(context).get_span_context().is_valid:
+        yield trace.INVALID_SPAN
+        return
     with _entered(name.lstrip("/"), context, SpanKind.SERVER, {}) as current:
         yield current
 
