@@ -11,7 +11,7 @@ from glm5_gateway.dispatch.admission import Admission
 from glm5_gateway.dispatch.generation import Patience
 from glm5_gateway.dispatch.workers import Workers
 from glm5_gateway.http.app import Front, build_app
-from glm5_gateway.http.listener import Listener
+from glm5_gateway.http.listener import listener
 from glm5_gateway.keys import Keys
 from glm5_gateway.rpc import InferenceServicer
 from glm5_gateway.served import ServedModel
@@ -58,7 +58,7 @@ class GatewayService:
             leaving=self._leaving,
             draining=lambda: life.draining,
         )
-        self._listener = Listener(settings.host, settings.http_port, build_app(api, front))
+        self._listener = listener(settings.host, settings.http_port, build_app(api, front))
         servicer = InferenceServicer(api, keys, self._leaving)
         life.server.add(partial(add_InferenceServiceServicer_to_server, servicer))
 

@@ -1,12 +1,8 @@
 """The plain-HTTP admin port of every role: probes, metrics, state."""
 
 import asyncio
-import contextlib
-import os
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import uvicorn
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -15,8 +11,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from glm5_spec.admin import RoleState
-from glm5_wire.errors import StartupError
 from glm5_wire.heartbeat import Heartbeat
+from glm5_wire.http_server import HttpServer
 from glm5_wire.metrics import gauge
 
 TASKS = gauge("glm5_asyncio_tasks", "Tasks of the event loop when the page was asked for.")
@@ -26,7 +22,7 @@ MAX_SILENCE_SECONDS = 60.0
 """A loop without a heartbeat for this long is not live any more."""
 
 
-class AdminServer:
+class AdminServer(HttpServer):
     """Serves `/startupz`, `/readyz`, `/livez`, `/metrics` and `/v1/state`.
 
     Args:
@@ -45,39 +41,8 @@ class AdminServer:
         heartbeat: Heartbeat,
         metrics: CollectorRegistry,
     ) -> None:
-        self._host, self._port = host, port
+        super().__init__(self._app(), host, port, "admin")
         self._state, self._heartbeat, self._metrics = state, heartbeat, metrics
-        self._server: _Uvicorn | None = None
-        self._task: asyncio.Task[None] | None = None
-        self.port = 0
-        """Where it listens; 0 before `start`."""
-
-    async def start(self) -> None:
-        """Listen.
-
-        Raises:
-            StartupError: the port is taken.
-        """
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        try:
-            sock = socket.create_server((self._host, self._port), family=family, backlog=128)
-        except OSError as error:
-            where = f"{self._host}:{self._port}"
-            raise StartupError(
-                f"admin port {where}: {os.strerror(error.errno or 0)}; free it or set admin_port"
-            ) from error
-        self.port = sock.getsockname()[1]
-        config = uvicorn.Config(self._app(), lifespan="off", log_config=None, access_log=False, ws="none")
-        self._server = _Uvicorn(config)
-        self._task = asyncio.create_task(self._server.serve([sock]), name="admin")
-
-    async def stop(self) -> None:
-        """Close the port and every connection."""
-        if self._server is None or self._task is None:
-            return
-        self._server.should_exit = self._server.force_exit = True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._task, 5.0)
 
     def _app(self) -> Starlette:
         return Starlette(
@@ -111,14 +76,6 @@ class AdminServer:
 
     async def _show_state(self, request: Request) -> Response:
         return JSONResponse(self._state().model_dump(mode="json"))
-
-
-class _Uvicorn(uvicorn.Server):
-    """uvicorn that leaves signals to `life`."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def _probe(good: bool, reason: str) -> Response:
