@@ -24,6 +24,7 @@ STALL_FACTOR = 5
 longer than a detection time, a silent connection may not."""
 
 DRAINING = "is draining"
+_TOLD = "not needed by this role"
 
 _PAUSE_SECONDS = 0.2
 
@@ -139,7 +140,7 @@ class Watcher:
         try:
             if not self._watch:
                 await self._introduce(pb.Peer(incarnation="told"))
-                self._set("not needed by this role")
+                self._set(_TOLD)
                 return self._settings.discovery.refresh_seconds
             await self._follow()
         except grpc.aio.AioRpcError as error:
@@ -220,8 +221,9 @@ class Watcher:
         """Note the state and tell the registry where something has changed."""
         if reason != self.reason:
             name = self.handle.peer.name if self.handle else "?"
-            log.info("peer %s role=%s name=%s address=%s reason=%s", "up" if not reason else "down",
-                     self.role, name, self.address, reason)  # fmt: skip
+            word = {"": "up", _TOLD: "told about us"}.get(reason, "down")
+            log.log(logging.DEBUG if reason == _TOLD else logging.INFO, "peer %s role=%s name=%s address=%s reason=%s",
+                    word, self.role, name, self.address, reason)  # fmt: skip
         elif not differs:
             return
         self.reason = reason
