@@ -14,6 +14,9 @@ from glm5_cli.rundir import Running
 STOP_ORDER = ("gateway", "decode", "prefill", "experts")
 """Whoever asks stops before who is asked, so that what runs can finish."""
 
+_LONGEST_SOCKET_PATH = 107
+"""Bytes that Linux allows."""
+
 
 class Supervisor:
     """Starts and stops what a layout names."""
@@ -33,7 +36,14 @@ class Supervisor:
         missing = [name for name in names if not unit.fields.get(name)]
         ports = dict(zip(missing, free_ports(len(missing), self.layout.host), strict=True))
         files: dict[str, object] = {"discovery": {"file": str(self.path / "peers.json"), "refresh_seconds": 1.0}}
+        if len(str(self.path / f"{unit.name}.sock")) <= _LONGEST_SOCKET_PATH:
+            files["socket_dir"] = str(self.path)
         return Unit(unit.name, unit.role, {"drain_seconds": self.drain_seconds} | files | unit.fields | ports)
+
+    def _peer_address(self, unit: Unit) -> str:
+        """Return where the other processes find `unit`: its Unix socket where it has one, which is faster."""
+        folder = unit.fields.get("socket_dir")
+        return f"unix:{folder}/{unit.name}.sock" if folder else f"{self.layout.host}:{unit.fields['grpc_port']}"
 
     def _settings_path(self, unit: Unit) -> Path:
         return self.path / f"{unit.name}.json"
@@ -62,7 +72,7 @@ class Supervisor:
         """Write all files, then start every process; returns before they are ready."""
         for unit in self._units:
             rundir.write_json(self._settings_path(unit), unit.fields)
-        peers = [{"role": row.role, "address": row.grpc_address} for row in self.running()]
+        peers = [{"role": unit.role, "address": self._peer_address(unit)} for unit in self._units]
         rundir.write_json(self.path / "peers.json", {"peers": peers})
         self._tasks = [asyncio.create_task(process.run()) for process in self.processes]
 

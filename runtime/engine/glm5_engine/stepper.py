@@ -85,7 +85,7 @@ class Stepper:
 
     async def _forward(self, entries: list[Entry], traceparent: str) -> Tensor:
         """Return the logits of `entries`, computed as one micro-batch or as two that take turns."""
-        parts = split(entries, self._settings.micro_batch_rows)
+        parts = split(entries, self._settings.halved_from)
         if len(parts) == 1:
             return await self._run(entries, traceparent)
         tasks = [asyncio.create_task(self._run(part, traceparent)) for part in parts]

@@ -105,10 +105,16 @@ class WorkerSettings(ModelRoleSettings):
     reply_mode: Literal["rows", "reduced"] = "rows"
     expert_timeout_seconds: float = Field(default=30.0, gt=0)
     """A layer's batch without result for this long fails the step's requests retryably."""
-    micro_batch_rows: int = Field(default=32, ge=2)
-    """Steps of at least so many rows are computed as two halves: one computes while the other waits for its experts."""
+    micro_batch_rows: int = Field(default=0, ge=0)
+    """Steps of at least so many rows are computed as two halves: one computes while the other waits for its experts. 0
+    means 32 for decode and 1024 for prefill, where experts gain more from twice the rows (1.7 times a CPU's speed)."""
     num_shards: int = Field(default=1, ge=1)
     """Shards of a group, to say what is missing."""
+
+    @property
+    def halved_from(self) -> int:
+        """Return from how many rows on a step is computed as two halves."""
+        return self.micro_batch_rows or (32 if self.role == "decode" else 1024)
 
 
 class ShardSettings(ModelRoleSettings):

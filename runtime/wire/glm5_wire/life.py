@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=RoleSettings)
 
+_LOOK_SECONDS = 1.0
+"""How often a process that serves looks whether it still is ready; one that does not yet looks ten times as often."""
+
 
 class RoleService(Protocol):
     """What a role does between start and stop. Its constructor adds its gRPC services to `life.server`."""
@@ -210,7 +213,8 @@ async def _follow_health(life: Life) -> None:
             await life.server.set_serving(now[0])
             life.registry.notify()
             before = now
-        await asyncio.sleep(0.1)
+        # A state is dear where there are many processes on few cores, and who serves seldom stops to.
+        await asyncio.sleep(_LOOK_SECONDS if now[0] else _LOOK_SECONDS / 10)
 
 
 async def _drain(life: Life, signals: list[int]) -> None:

@@ -53,8 +53,8 @@ def test_decode_without_prefill_uses_up_no_patience() -> None:
     assert order.index(100) == MAX_DECODE_RUN
 
 
-def test_prefill_products_have_at_most_256_rows() -> None:
-    queue, _ = queue_of(*(work(i, lane=PREFILL, num_rows=100) for i in range(5)))
+def test_prefill_products_have_at_most_512_rows() -> None:
+    queue, _ = queue_of(*(work(i, lane=PREFILL, num_rows=200) for i in range(5)))
     assert [names(queue.take(0.0)) for _ in range(3)] == [[0, 1], [2, 3], [4]]
 
 
