@@ -104,8 +104,8 @@ class Poller:
         return httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
 
     async def _ask(self, client: httpx.AsyncClient, target: Target) -> None:
-        before = self._answers.get(target.uid)
         state = await self._state(client, target)
+        before = self._answers.get(target.uid)  # looked up now: a pass may have forgotten the pod meanwhile
         if state is None:
             if before is not None and time.monotonic() - before.at > 3 * self._poll_seconds + TIMEOUT_SECONDS:
                 del self._answers[target.uid]

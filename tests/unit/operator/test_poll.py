@@ -1,7 +1,7 @@
 """What the operator asks of processes, over real HTTP on loopback."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -20,12 +20,17 @@ class Process:
     def __init__(self) -> None:
         self.port = 0
         self.asked = 0
+        self.fails = False
+        self.on_ask: Callable[[], None] = lambda: None
         self.state = RoleState(
             deployment=UID, role="decode", name="d", incarnation="1", role_revision="r", started=True, ready=True
         )
 
     async def answer(self, _: web.Request) -> web.Response:
         self.asked += 1
+        self.on_ask()
+        if self.fails:
+            return web.Response(status=500)
         # A process of a newer version says more than we know.
         return web.json_response({**self.state.model_dump(), "fromTheFuture": 1})
 
@@ -87,6 +92,20 @@ async def test_a_change_is_news_and_a_count_of_requests_is_not(process: Process)
 
         process.state = process.state.model_copy(update={"covered": True})
         assert await news.get() == ("default", "demo")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_pod_that_is_forgotten_while_it_is_asked_ends_nothing(process: Process) -> None:
+    poller = Poller(lambda key: None, poll_seconds=-1.0, port=process.port)  # every answer is too old at once
+    await poller.states(deployment(), [pod("a")])
+    process.fails, process.on_ask = True, lambda: poller.forget(("default", "demo"))
+    task = asyncio.create_task(poller.run())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while process.asked < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+    assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
