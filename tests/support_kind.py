@@ -18,6 +18,7 @@ import httpx
 import yaml
 
 from cluster import kind_cluster, wheels
+from cluster.errors import StepError
 from glm5_model.toy import write_toy
 
 PATIENCE_SECONDS = 600.0
@@ -61,7 +62,7 @@ def wait_for(found: Callable[[], T], what: str, seconds: float = PATIENCE_SECOND
         try:
             if answer := found():
                 return answer
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, StepError) as error:
             last = f" ({error!r})"
         assert time.monotonic() < until, f"not so after {seconds:.0f} s: {what}{last}"
         time.sleep(0.5)
@@ -113,14 +114,14 @@ class Served:
     def __init__(self, namespace: str, name: str = "toy") -> None:
         self.namespace, self.name = namespace, name
 
-    def create(self, model: str, **sections: Object) -> None:
-        """Apply examples/toy.yaml with the checkpoint `model`; sections are merged into those of its spec."""
+    def create(self, model: str, **fields: Any) -> None:
+        """Apply examples/toy.yaml with the checkpoint `model`; fields replace its own, sections are merged."""
         wanted = yaml.safe_load(TOY.read_text())
         wanted["metadata"] = {"name": self.name, "namespace": self.namespace}
         wanted["spec"]["dtype"] = "float32"
         wanted["spec"]["model"] = model_section(model)
-        for key, value in sections.items():
-            wanted["spec"][key] = {**wanted["spec"].get(key, {}), **value}
+        for key, value in fields.items():
+            wanted["spec"][key] = {**wanted["spec"].get(key, {}), **value} if isinstance(value, dict) else value
         apply(wanted)
 
     def patch(self, **sections: Any) -> None:

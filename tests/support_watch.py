@@ -78,6 +78,12 @@ class Watch:
                 self._events.append(Event(time.monotonic(), event["type"], event["object"]))
 
 
+def gone(events: list[Event]) -> set[str]:
+    """Return the names of pods that were Ready and are gone."""
+    ready = {event.name for event in events if is_ready(event.live)}
+    return ready & {event.name for event in events if event.kind == "DELETED"}
+
+
 def left_ready(events: list[Event]) -> set[str]:
     """Return the names of pods that were Ready and then were not, though nobody had asked them to go."""
     ready: dict[str, bool] = {}

@@ -39,9 +39,9 @@ RIGHTS = wheels.REPOSITORY / "charts" / "glm5-operator" / "files" / "rights.yaml
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> list[Tokens]:
+def expected(cluster: None) -> list[Tokens]:
     """What `glm5 up` answers."""
-    return support_asker.reference(tmp_path_factory.mktemp("up"), install_model(MODEL, seed=1), QUESTIONS)
+    return support_asker.reference(install_model(MODEL, seed=1), QUESTIONS)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from glm5.v1.inference_service_pb2 import CompleteRequest, CompleteStreamRequest
 from glm5.v1.inference_service_pb2_grpc import InferenceServiceStub
 
 TIMEOUT_SECONDS = 600
-REUSED = 20
+REUSED = 5
 """Questions on one connection; then a new one, so that new gateways get their share."""
 Body = dict[str, Any]
 STOP = threading.Event()
