@@ -36,14 +36,6 @@ def demo_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-@pytest.fixture(scope="module")
-def toy_stack(tmp_path_factory: pytest.TempPathFactory, toy: Path) -> Iterator[Stack]:
-    """`glm5 up` on the toy with detection after a second; for one test file, which may kill processes."""
-    options = ("--dtype", "float32", "--set", "all.detection_seconds=1")
-    with running_stack(tmp_path_factory.mktemp("toy-stack"), toy, *options) as stack:
-        yield stack
-
-
 @pytest.fixture(scope="session")
 def apiserver() -> Iterator[ApiServer]:
     """A real API server for tests marked `apiserver`; each uses namespaces of its own and leaves it running."""

@@ -19,11 +19,15 @@ FIELDS = {"max_tokens": 48, "temperature": 0.7, "ignore_eos": True}
 PROMPTS = [[random.Random(number).randrange(256) for _ in range(20 + 30 * number)] for number in range(NUM_STREAMS)]
 VICTIMS = ("decode-0", "prefill-0", "experts-1", "gateway-0")
 FEW, MANY = 2, 20
+DETECTION, STOPPED = 3.0, 8.0
+"""Seconds: a stopped process is noticed before it goes on."""
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, toy: Path) -> Iterator[Stack]:
-    options = ("--dtype", "float32", "--set", "all.detection_seconds=1")
+    # On a machine that is busy with other things a healthy process may be silent for seconds, too.
+    patience = ("--set", f"all.detection_seconds={DETECTION:g}", "--set", "gateway.max_attempts=32")
+    options = ("--dtype", "float32", *patience)
     with running_stack(tmp_path_factory.mktemp("faults"), toy, *options) as running:
         yield running
 
@@ -60,13 +64,13 @@ def pids(stack: Stack) -> dict[str, int]:
 
 
 async def ask_and_hurt(stack: Stack, victim: str, number: signal.Signals, delay: float) -> list[Answer]:
-    """Ask everything, hurt the victim after `delay` seconds; a stopped one goes on 4 s later."""
+    """Ask everything, hurt the victim after `delay` seconds; a stopped one goes on after `STOPPED`."""
     asking = asyncio.create_task(ask_all(stack))
     await asyncio.sleep(delay)
     pid = stack.row(victim)["pid"]
     os.kill(pid, number)
     if number == signal.SIGSTOP:
-        await asyncio.sleep(4)
+        await asyncio.sleep(STOPPED)
         os.kill(pid, signal.SIGCONT)
     return await asking
 

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
-from support_stack import Stack, running_stack, wait_for
+from support_roles import RoleProcess, free_port
+from support_stack import Stack, running_stack
 
 ROOT = Path(__file__).parents[2]
 SHARDS = 8
@@ -51,25 +51,16 @@ def tensor_bytes(checkpoint: Path, routed: bool) -> int:
 def empty_shard(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, stack: Stack) -> tuple[int, int]:
     """(bytes read, bytes of memory) of a shard without its experts: shard 0 of 256 holds one a layer, taken off."""
     settings = json.loads((stack._run_dir / "experts-0.json").read_text())
-    settings |= {"name": "empty", "shard": 0, "num_shards": 256, "grpc_port": 0, "admin_port": 14999}
-    path = tmp_path_factory.mktemp("empty") / "settings.json"
-    path.write_text(json.dumps(settings))
-    process = subprocess.Popen([sys.executable, "-m", "glm5_experts", "--settings", str(path)])
+    settings |= {"name": "small", "shard": 0, "num_shards": 256, "grpc_port": free_port(), "admin_port": free_port()}
+    small = RoleProcess(tmp_path_factory.mktemp("small"), **settings).start()
     try:
-        wait_for(lambda: is_ready("127.0.0.1:14999"), 120, "the small shard did not start")
-        read, held = usage(process.pid)
+        small.wait_ready()
+        assert small.process is not None
+        read, held = usage(small.process.pid)
         own = tensor_bytes(checkpoint, routed=True) // 256
         return read - own, held - own
     finally:
-        process.terminate()
-        process.wait(60)
-
-
-def is_ready(address: str) -> bool:
-    try:
-        return httpx.get(f"http://{address}/readyz", timeout=5, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
+        small.kill()
 
 
 def usage(pid: int) -> tuple[int, int]:
