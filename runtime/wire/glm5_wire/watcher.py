@@ -24,7 +24,7 @@ STALL_FACTOR = 5
 longer than a detection time, a silent connection may not."""
 
 DRAINING = "is draining"
-_TOLD = "not needed by this role"
+_TOLD, _NOT_READY = "not needed by this role", "is not ready"
 
 _PAUSE_SECONDS = 0.2
 
@@ -203,7 +203,7 @@ class Watcher:
         if peer.draining:
             return DRAINING
         if not peer.ready:
-            return "is not ready"
+            return _NOT_READY
         if now - self._progress_at > STALL_FACTOR * self._settings.detection_seconds:
             return f"makes no progress for {now - self._progress_at:.1f} s"
         return ""
@@ -222,7 +222,9 @@ class Watcher:
         if reason != self.reason:
             name = self.handle.peer.name if self.handle else "?"
             word = {"": "up", _TOLD: "told about us"}.get(reason, "down")
-            log.log(logging.DEBUG if reason == _TOLD else logging.INFO, "peer %s role=%s name=%s address=%s reason=%s",
+            # While processes start, most of their peers are not there yet: that is no news.
+            is_news = not reason or not self.reason or (self.handle is not None and reason not in (_TOLD, _NOT_READY))
+            log.log(logging.INFO if is_news else logging.DEBUG, "peer %s role=%s name=%s address=%s reason=%s",
                     word, self.role, name, self.address, reason)  # fmt: skip
         elif not differs:
             return
