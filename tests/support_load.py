@@ -75,7 +75,8 @@ class Streams:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._looks: dict[str, list[float]] = {}
-        """Pod to the number of streams at each look."""
+        """Pod to the number of streams at each look up to the first at which it had been told to leave."""
+        self._leaving: set[str] = set()
 
     def __enter__(self) -> Self:
         self._look_at_all()
@@ -89,7 +90,7 @@ class Streams:
         self._thread.join(60)
 
     def last(self, pod: str) -> float:
-        """Return the most streams that a pod had at the last looks before it was gone; -1 if nobody looked."""
+        """Return the most streams that a pod had at the last looks when it was told to leave; -1 if nobody looked."""
         return max(self._looks.get(pod, [-1.0])[-LAST_LOOKS:])
 
     def _run(self) -> None:
@@ -102,6 +103,10 @@ class Streams:
     def _look_at_all(self) -> None:
         for pod in self._served.pods():
             name, role = pod["metadata"]["name"], pod["metadata"]["labels"]["serving.glm5.io/role"]
+            if name in self._leaving:
+                continue
+            if "deletionTimestamp" in pod["metadata"]:
+                self._leaving.add(name)
             if (found := self._metric(name, PROOFS[role])) is not None:
                 self._looks.setdefault(name, []).append(found)
 
