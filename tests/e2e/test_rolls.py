@@ -166,7 +166,7 @@ def test_shards_become_eight_and_four_again(scene: Scene) -> None:
 
 
 def test_a_setting_is_changed(scene: Scene) -> None:
-    """Also what the next tests need: nobody takes over from the last worker of a model, so it has to have time."""
+    """Also what rolls of the model need: nobody takes over from the last worker of a model, so it has to have time."""
     before = set(scene.served.names("decode"))
     assert before <= change(scene, lambda: scene.served.patch(decode={"drainSeconds": PATIENT_SECONDS}))
 
@@ -251,10 +251,12 @@ def test_names_that_are_cached_for_half_a_minute_mislead_nobody(scene: Scene) ->
 
 
 def test_operators_that_die_after_every_third_write_still_roll(scene: Scene) -> None:
+    old_now = scene.served.live()["spec"]["model"]["revision"] == OLD
+    name, answers = (NEW, scene.new) if old_now else (OLD, scene.old)
     with DyingOperators(writes=3) as operators:
-        change(scene, lambda: scene.served.patch(model=model_section(OLD)))
+        change(scene, lambda: scene.served.patch(model=model_section(name)))
     assert len(operators.deaths) >= 8
-    assert faults(begun_from_now_on(scene), scene.old) == []
+    assert faults(begun_from_now_on(scene), answers) == []
 
 
 def test_the_load_was_what_it_should_be(scene: Scene) -> None:
