@@ -11,7 +11,8 @@ from prompts import CLIENTS, OUTPUT_TOKENS, prompts
 from support_http import client, complete
 from support_stack import running_stack
 
-ROLES = ("--prefill", "1", "--decode", "2", "--experts", "4")
+ROLES = ("--prefill", "1", "--decode", "2", "--experts", "2")
+"""Six processes with the gateway: on two cores fewer, larger shards are faster (each costs messages in every layer)."""
 WARM_UPS = 3
 
 
