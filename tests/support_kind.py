@@ -7,21 +7,26 @@ import json
 import os
 import shutil
 import ssl
+import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import httpx
 import yaml
 
-from cluster import kind_cluster, wheels
+from cluster import helm, kind_cluster, wheels
 from cluster.errors import StepError
 from glm5_model.toy import write_toy
 
 PATIENCE_SECONDS = 600.0
+LOOK_SECONDS = 0.5
 TOY = wheels.REPOSITORY / "examples" / "toy.yaml"
 CLAIM = "glm5-model"
 LABEL = "serving.glm5.io/deployment"
@@ -108,6 +113,38 @@ def apply(*objects: Object) -> None:
     kind_cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
 
 
+def run_helm(*args: str | Path) -> str:
+    """Return what helm prints."""
+    command = [str(helm.binary()), "--kubeconfig", str(kind_cluster.kubeconfig()), *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+class Repeated:
+    """Looks again and again in a thread, inside the block as a context manager; what does not answer is asked again."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._look = look
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join(60)
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            with suppress(httpx.HTTPError):
+                self._look()
+
+
 class Served:
     """One deployment."""
 
@@ -167,6 +204,10 @@ class Served:
     def names(self, role: str = "") -> list[str]:
         """Return the names of the pods."""
         return [pod["metadata"]["name"] for pod in self.pods(role)]
+
+    def ready(self, role: str = "") -> list[Object]:
+        """Return the pods that are ready and stay."""
+        return [pod for pod in self.pods(role) if is_ready(pod)]
 
     def admin(self, pod: str, path: str) -> httpx.Response:
         """Return what a pod says on its admin port."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from types import TracebackType
 from typing import Self
 
@@ -12,10 +11,9 @@ import httpx
 import support_asker
 from cluster import kind_cluster
 from support_asker import Said, Tokens
-from support_kind import Object, Served, apply, wait_for
+from support_kind import Object, Repeated, Served, apply, wait_for
 
 POD = "load"
-LOOK_SECONDS = 0.5
 LAST_LOOKS = 3
 PROOFS = {
     "gateway": "glm5_requests_in_flight",
@@ -67,38 +65,23 @@ def faults(said: list[Said], *models: list[Tokens]) -> list[str]:
     return found
 
 
-class Streams:
+class Streams(Repeated):
     """Looks again and again how many streams each pod has open; as a context manager, inside the block."""
 
     def __init__(self, served: Served) -> None:
+        super().__init__(self._look_at_all)
         self._served = served
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self._looks: dict[str, list[float]] = {}
         """Pod to the number of streams at each look up to the first at which it had been told to leave."""
         self._leaving: set[str] = set()
 
     def __enter__(self) -> Self:
         self._look_at_all()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(60)
+        return super().__enter__()
 
     def last(self, pod: str) -> float:
         """Return the most streams that a pod had at the last looks when it was told to leave; -1 if nobody looked."""
         return max(self._looks.get(pod, [-1.0])[-LAST_LOOKS:])
-
-    def _run(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
-            try:
-                self._look_at_all()
-            except httpx.HTTPError:
-                continue  # the API server is away
 
     def _look_at_all(self) -> None:
         for pod in self._served.pods():

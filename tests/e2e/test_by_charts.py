@@ -6,15 +6,14 @@ Models that only the cluster or the runtime can judge: within 30 s a condition s
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from cluster import demo, helm, images, kind_cluster, wheels
-from support_kind import Object, Served, claim_models, get, install_model, is_ready, model_section, wait_for
+from cluster import demo, images, kind_cluster, wheels
+from support_kind import Object, Served, claim_models, get, install_model, is_ready, model_section, run_helm, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 GOOD, DAMAGED = "toy-a", "toy-damaged"
@@ -40,14 +39,6 @@ def served(module_namespace: str, tmp_path_factory: pytest.TempPathFactory) -> S
     one = Served(module_namespace)
     one.wait_ready()
     return one
-
-
-def run_helm(*args: str | Path) -> str:
-    """Return what helm prints."""
-    command = [str(helm.binary()), "--kubeconfig", str(kind_cluster.kubeconfig()), *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture

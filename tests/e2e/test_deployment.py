@@ -171,7 +171,7 @@ def test_the_scale_of_a_role_survives_repair_and_a_restart_of_the_operator(serve
     path = f"/apis/serving.glm5.io/v1alpha1/namespaces/{served.namespace}/glm5rolescalers/{scaler}"
     wait_for(lambda: get(path), "the scaler exists")
     kind_cluster.kubectl("scale", f"glm5rolescalers/{scaler}", "-n", served.namespace, "--replicas=2")
-    wait_for(lambda: len(ready(served, "decode")) == 2, "2 decode workers")
+    wait_for(lambda: len(served.ready("decode")) == 2, "2 decode workers")
 
     label = "app.kubernetes.io/managed-by"
     kind_cluster.kubectl("label", "glm5rolescalers", scaler, "-n", served.namespace, f"{label}=me", "--overwrite")
@@ -184,7 +184,7 @@ def test_the_scale_of_a_role_survives_repair_and_a_restart_of_the_operator(serve
 
     assert get(path)["spec"]["replicas"] == 2
     served.wait_ready()
-    assert len(ready(served, "decode")) == 2
+    assert len(served.ready("decode")) == 2
 
 
 def test_deleting_it_leaves_nothing_even_without_an_operator(served: Served) -> None:
@@ -263,10 +263,6 @@ def can_do(namespace: str, account: str) -> set[tuple[str, str]]:
         resource, _, verbs = line.partition(" ")
         found |= {(resource, verb) for verb in verbs[verbs.rindex("[") + 1 : verbs.rindex("]")].split()}
     return found
-
-
-def ready(served: Served, role: str) -> list[Object]:
-    return [pod for pod in served.pods(role) if is_ready(pod)]
 
 
 def ask(served: Served) -> httpx.Response:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,18 +20,19 @@ import httpx
 import pytest
 
 import support_asker
-from cluster import demo, helm, images, kind_cluster, wheels
+from cluster import demo, images, kind_cluster, wheels
 from support_asker import Said, Tokens
 from support_kind import (
     LABEL,
+    Repeated,
     Served,
     api,
     claim_models,
     connect,
     get,
     install_model,
-    is_ready,
     model_section,
+    run_helm,
     wait_for,
 )
 from support_load import Load, Streams, faults
@@ -137,13 +137,9 @@ def going(served: Served) -> list[str]:
     return [pod["metadata"]["name"] for pod in served.pods() if "deletionTimestamp" in pod["metadata"]]
 
 
-def count(served: Served, role: str) -> int:
-    return len([pod for pod in served.pods(role) if is_ready(pod)])
-
-
 def test_decode_workers_are_added_and_taken_away(scene: Scene) -> None:
     change(scene, lambda: scene.served.patch(decode={"replicas": 4}), leave=False)
-    assert count(scene.served, "decode") == 4
+    assert len(scene.served.ready("decode")) == 4
     assert len(change(scene, lambda: scene.served.patch(decode={"replicas": 2}))) == 2
 
 
@@ -201,7 +197,7 @@ def test_a_bad_image_stops_the_roll_and_a_good_one_goes_on(scene: Scene) -> None
     scene.served.patch(images={"runtime": "glm5-serve/runtime:missing", "pullPolicy": "Never"})
     found = wait_for(lambda: stuck(scene.served), "the condition says that the image is missing")
     assert "glm5-serve/runtime:missing" in found["message"]
-    assert before <= {pod["metadata"]["name"] for pod in scene.served.pods("decode") if is_ready(pod)}
+    assert before <= {pod["metadata"]["name"] for pod in scene.served.ready("decode")}
 
     change(scene, lambda: scene.served.patch(images={"runtime": images.tag("runtime"), "pullPolicy": "IfNotPresent"}))
 
@@ -210,19 +206,10 @@ def test_another_operator_takes_over_and_changes_no_pod(scene: Scene) -> None:
     uids = {pod["metadata"]["uid"] for pod in scene.served.pods()}
 
     def upgrade() -> None:
-        environment = ["--set", f"image.tag={tag_of_operator()}", "--set", "log.level=debug"]
         chart = wheels.REPOSITORY / "charts" / "glm5-operator"
-        command = [
-            helm.binary(),
-            "upgrade",
-            "glm5-operator",
-            chart,
-            "--namespace",
-            demo.OPERATOR_NAMESPACE,
-            "--reuse-values",
-        ]
-        flags = ["--wait", "--timeout=5m", "--kubeconfig", kind_cluster.kubeconfig(), *environment]
-        subprocess.run(list(map(str, [*command, *flags])), check=True, capture_output=True, timeout=400)
+        values = ["--reuse-values", "--set", f"image.tag={tag_of_operator()}", "--set", "log.level=debug"]
+        where = ["--namespace", demo.OPERATOR_NAMESPACE]
+        run_helm("upgrade", "glm5-operator", chart, *where, *values, "--wait", "--timeout=5m")
 
     change(scene, upgrade, leave=False)
     assert {pod["metadata"]["uid"] for pod in scene.served.pods()} == uids
@@ -327,38 +314,34 @@ def annotations(served: Served) -> dict[str, str]:
     return dict(found["metadata"].get("annotations", {}))
 
 
-class DyingOperators:
+class DyingOperators(Repeated):
     """Operators that end after some writes, and then make room at once for another: inside the block."""
 
     def __init__(self, writes: int) -> None:
+        super().__init__(self._replace)
         self._writes = writes
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self.deaths: set[tuple[str, str]] = set()
         """(pod, time) of each end."""
 
     def __enter__(self) -> Self:
         set_failpoint(f"={self._writes}")
-        self._thread.start()
-        return self
+        return super().__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join(60)
+        super().__exit__(kind, error, trace)
         set_failpoint("-")
 
-    def _run(self) -> None:
-        while not self._stop.wait(0.5):
-            for pod in get(f"/api/v1/namespaces/{demo.OPERATOR_NAMESPACE}/pods")["items"]:
-                status = (pod["status"].get("containerStatuses") or [{}])[0]
-                ends = [status.get(key, {}).get("terminated") for key in ("state", "lastState")]
-                self.deaths |= {(pod["metadata"]["uid"], end["finishedAt"]) for end in ends if end}
-                # The kubelet would wait longer and longer before it starts it again.
-                if "waiting" in status.get("state", {}) and any(ends):
-                    name = pod["metadata"]["name"]
-                    api().delete(f"/api/v1/namespaces/{demo.OPERATOR_NAMESPACE}/pods/{name}?gracePeriodSeconds=0")
+    def _replace(self) -> None:
+        for pod in get(f"/api/v1/namespaces/{demo.OPERATOR_NAMESPACE}/pods")["items"]:
+            status = (pod["status"].get("containerStatuses") or [{}])[0]
+            ends = [status.get(key, {}).get("terminated") for key in ("state", "lastState")]
+            self.deaths |= {(pod["metadata"]["uid"], end["finishedAt"]) for end in ends if end}
+            # The kubelet would wait longer and longer before it starts it again.
+            if "waiting" in status.get("state", {}) and any(ends):
+                name = pod["metadata"]["name"]
+                api().delete(f"/api/v1/namespaces/{demo.OPERATOR_NAMESPACE}/pods/{name}?gracePeriodSeconds=0")
 
 
 def set_failpoint(value: str) -> None:
@@ -370,8 +353,7 @@ def set_failpoint(value: str) -> None:
 
 def rolling(served: Served) -> bool:
     """Return whether workers of two revisions are there, of each a ready one."""
-    pods = [pod for pod in served.pods("decode") if is_ready(pod)]
-    return len({pod["metadata"]["labels"]["serving.glm5.io/revision"] for pod in pods}) == 2
+    return len({pod["metadata"]["labels"]["serving.glm5.io/revision"] for pod in served.ready("decode")}) == 2
 
 
 def stuck(served: Served) -> dict[str, str]:
