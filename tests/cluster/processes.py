@@ -12,6 +12,9 @@ from pathlib import Path
 # The kernel kills a child (PDEATHSIG) when the *thread* that started it ends. This thread lives as long as the process.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
+# Whoever asks for that signal after its parent has ended waits for ever: so it looks whose child it still is.
+_IF_STILL_CHILD_OF = ["sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"']
+
 
 class Process:
     """One running program with its output in a file."""
@@ -54,7 +57,7 @@ class Process:
 def _spawn(argv: Sequence[str | Path], log: Path, cwd: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as out:
         return subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+            ["setpriv", "--pdeathsig", "KILL", "--", *_IF_STILL_CHILD_OF, str(os.getpid()), *argv],
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=out,
