@@ -23,11 +23,14 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check -q -U 'pip>=25'
 
-$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+# The CPU's kernels are compiled when the project is installed.
+NATIVE := runtime/model/hatch_build.py $(wildcard runtime/model/glm5_model/kernels/native/source/*)
+
+$(VENV)/installed: pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
 	$(PIP) -e '.[gateway,runtime,cli]'
 	@touch $@
 
-$(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/installed-dev: pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
 	$(PIP) -e '.[dev]'
 	@touch $(VENV)/installed $@
 

@@ -62,7 +62,7 @@ def _load(settings: WorkerSettings, progress: Callable[[float], None]) -> Loaded
     dtype = resolve_dtype(settings.dtype, settings.device)
     kernels = kernels_for(settings.device, settings.numerics, dtype)
     kernels.self_test()
-    weights = load_attention(settings.model_path, dtype, progress, kernels.device)
+    weights = load_attention(settings.model_path, dtype, progress, kernels.device, kernels.widens)
     cache = PagedCache(config, settings.cache_tokens // PAGE_SIZE, dtype, kernels.device)
     name = str(dtype).removeprefix("torch.")
     own = compat(digest, settings.weight_version, name, settings.numerics)

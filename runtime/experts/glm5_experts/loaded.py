@@ -52,7 +52,7 @@ def load(settings: ShardSettings, progress: Callable[[float], None]) -> Loaded:
         dtype = resolve_dtype(settings.dtype, settings.device)
         kernels = kernels_for(settings.device, settings.numerics, dtype)
         kernels.self_test()
-        weights = load_experts(settings.model_path, own, dtype, progress, kernels.device)
+        weights = load_experts(settings.model_path, own, dtype, progress, kernels.device, kernels.widens)
         digest = model_digest(settings.model_path)
     except (ModelError, ValueError) as error:
         raise StartupError(f"shard {settings.name}: {error}") from error

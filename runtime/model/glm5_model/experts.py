@@ -1,25 +1,16 @@
 """Routed experts: what a shard holds and computes, and how a client sums the answers."""
 
+import ctypes
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from glm5_model.errors import NotHeld
-from glm5_model.kernels import Kernels
+from glm5_model.kernels import Kernels, LayerExperts
+from glm5_model.kernels.native.library import library
 
-
-@dataclass(frozen=True, slots=True)
-class LayerExperts:
-    """Some experts of one layer."""
-
-    experts: tuple[int, ...]
-    """Logical ids, ascending; slot i of the tensors is experts[i]."""
-    gate_up: Tensor
-    """[held, hidden, 2 * width]: gate first."""
-    down: Tensor
-    """[held, width, hidden]."""
+__all__ = ["ExpertWeights", "LayerExperts", "combine"]
 
 
 class ExpertWeights:
@@ -28,9 +19,7 @@ class ExpertWeights:
     def __init__(self, layers: Mapping[int, LayerExperts]) -> None:
         """Hold `layers` by index."""
         self._layers = dict(layers)
-        # One view per expert, made once: taking it anew costs as much as a small product.
-        self._views = {i: (held.gate_up.unbind(0), held.down.unbind(0)) for i, held in self._layers.items()}
-        self._slots = {i: {e: s for s, e in enumerate(held.experts)} for i, held in self._layers.items()}
+        self._slots = {i: _slot_table(held.experts) for i, held in self._layers.items()}
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -49,7 +38,7 @@ class ExpertWeights:
         """
         kept = {}
         for layer, held in self._layers.items():
-            slots = torch.tensor([self._slot(layer, expert) for expert in experts], dtype=torch.int64)
+            slots = self._slots_of(layer, torch.tensor(experts, dtype=torch.int64))
             kept[layer] = LayerExperts(experts, held.gate_up[slots], held.down[slots])
         return ExpertWeights(kept)
 
@@ -69,48 +58,31 @@ class ExpertWeights:
         Raises:
             NotHeld: a pair names an expert that is not here.
         """
-        by_expert: dict[int, list[int]] = {}
-        for pair, expert in enumerate(pair_experts.tolist()):
-            by_expert.setdefault(self._slot(layer, expert), []).append(pair)
-        if not by_expert:
-            return rows.new_empty(0, rows.shape[1])
-        gate_up, down = self._views[layer]
-        least = kernels.row_floor([gate_up[0], down[0]])
-        order, sizes, places = _filled_groups(by_expert, least)
-        groups = rows[pair_rows[order]].split_with_sizes(sizes)  # each [group, hidden]
-        inner = torch.cat([kernels.linear(x, gate_up[s]) for x, s in zip(groups, by_expert, strict=True)])
-        gate, up = inner.chunk(2, dim=-1)
-        active = (kernels.silu(gate) * up).split_with_sizes(sizes)  # each [group, width]
-        outputs = torch.cat([kernels.linear(x, down[s]) for x, s in zip(active, by_expert, strict=True)])
-        return outputs[places]
+        slots = self._slots_of(layer, pair_experts)
+        return kernels.grouped(rows, pair_rows, slots, self._layers[layer])
 
-    def _slot(self, layer: int, expert: int) -> int:
-        """Return where an expert lies."""
-        try:
-            return self._slots[layer][expert]
-        except KeyError:
-            raise NotHeld(layer, expert, self.experts(layer)) from None
+    def _slots_of(self, layer: int, experts: Tensor) -> Tensor:
+        """Return where `experts` [P] lie, [P] int64.
+
+        Raises:
+            NotHeld: one of them is not here.
+        """
+        table = self._slots.get(layer, _NOTHING)
+        slots = table[experts.clamp(0, table.shape[0] - 1)]
+        strange = (slots < 0) | (experts < 0) | (experts >= table.shape[0])
+        if bool(strange.any()):
+            raise NotHeld(layer, int(experts[strange][0]), self.experts(layer))
+        return slots
 
 
-def _filled_groups(groups: dict[int, list[int]], least: int) -> tuple[list[int], list[int], list[int]]:
-    """Return pairs in the order of their groups, each group filled up to `least` with its last pair.
+_NOTHING = torch.tensor([-1])
 
-    Filling up here, once, is cheaper than in each product.
 
-    Returns:
-        the pairs in order, the groups' sizes, and for each pair its place in that order.
-    """
-    order: list[int] = []
-    sizes: list[int] = []
-    places = [0] * sum(map(len, groups.values()))
-    for pairs in groups.values():
-        for pair in pairs:
-            places[pair] = len(order)
-            order.append(pair)
-        missing = max(0, least - len(pairs))
-        order += pairs[-1:] * missing
-        sizes.append(len(pairs) + missing)
-    return order, sizes, places
+def _slot_table(experts: tuple[int, ...]) -> Tensor:
+    """Return the slot of each logical id up to the largest held, -1 where it is not held, int64."""
+    table = torch.full((max(experts, default=0) + 1,), -1, dtype=torch.int64)
+    table[list(experts)] = torch.arange(len(experts))
+    return table
 
 
 def combine(outputs: Tensor, gates: Tensor) -> Tensor:
@@ -123,7 +95,16 @@ def combine(outputs: Tensor, gates: Tensor) -> Tensor:
     Returns:
         [N, hidden] in the dtype of `outputs`.
     """
+    if outputs.dtype == torch.float32 and outputs.device.type == "cpu" and (compiled := library()):
+        return _combined(compiled, outputs.contiguous(), gates.contiguous())
     total, *others = (outputs.to(torch.float32) * gates[:, :, None]).unbind(1)
     for other in others:
         total = total.add_(other)
     return total.to(outputs.dtype)
+
+
+def _combined(compiled: ctypes.CDLL, outputs: Tensor, gates: Tensor) -> Tensor:
+    """Do the same in one call; the bits are the same."""
+    total = outputs.new_empty(outputs.shape[0], outputs.shape[2])
+    compiled.glm5_combine(outputs.data_ptr(), gates.data_ptr(), *outputs.shape, total.data_ptr())
+    return total

@@ -1,4 +1,4 @@
-"""Gated MLPs and the router."""
+"""The router."""
 
 import torch
 from torch import Tensor
@@ -6,13 +6,7 @@ from torch import Tensor
 from glm5_model.config import ModelConfig
 from glm5_model.kernels import Kernels
 from glm5_model.top_k import top_k_ascending
-from glm5_model.weights import MlpWeights, MoeWeights
-
-
-def mlp(rows: Tensor, weights: MlpWeights, kernels: Kernels) -> Tensor:
-    """Return down(silu(gate(x)) * up(x)), [N, hidden]."""
-    gate, up = kernels.linear(rows, weights.gate_up).chunk(2, dim=-1)
-    return kernels.linear(kernels.silu(gate) * up, weights.down)
+from glm5_model.weights import MoeWeights
 
 
 def route(rows: Tensor, weights: MoeWeights, config: ModelConfig, kernels: Kernels) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from glm5_model.norms import rms_norm
 from glm5_model.rope import rotate
 from glm5_model.weights import IndexerWeights, LayerWeights
 
-_INDEX_NORM_EPS = 1e-6
+INDEX_NORM_EPS = 1e-6
 
 Selection = list[Tensor]
 """For each sparse group the slots of its rows' selections, [R, padded index_topk] int64."""
@@ -75,7 +75,7 @@ def layer_attention(
         if step.layout.sparse:
             heads = index_plain[0].view(rows.shape[0], config.index_n_heads, -1)
             queries = torch.cat([turned[:, config.num_heads :], heads], dim=-1)
-            selection = _select(step, layer, queries, index_raw[1])
+            selection = select_rows(step, layer, queries, index_raw[1])
     absorbed = kernels.per_head(plain.view(rows.shape[0], config.num_heads, -1), weights.absorb_keys)
     queries = torch.cat([absorbed, turned[:, : config.num_heads]], dim=-1)[:count]
     scale: float = config.qk_head_dim**-0.5
@@ -103,11 +103,11 @@ def _query_widths(config: ModelConfig, full: bool) -> list[int]:
 def index_keys(step: Step, raw: Tensor, weights: IndexerWeights) -> Tensor:
     """Return the rows' index keys for the cache, normalised and rotated, [M, index_head_dim]."""
     turning = step.config.qk_rope_head_dim
-    keys = torch.layer_norm(raw, (raw.shape[-1],), weights.norm_weight, weights.norm_bias, _INDEX_NORM_EPS)
+    keys = torch.layer_norm(raw, (raw.shape[-1],), weights.norm_weight, weights.norm_bias, INDEX_NORM_EPS)
     return torch.cat([rotate(keys[:, :turning], *step.turn), keys[:, turning:]], dim=-1).to(step.cache.dtype)
 
 
-def _select(step: Step, layer: int, queries: Tensor, raw_weights: Tensor) -> Selection:
+def select_rows(step: Step, layer: int, queries: Tensor, raw_weights: Tensor) -> Selection:
     """Return the selection of each sparse group."""
     config = step.config
     # Both scales are positive, so they may go to the weights: relu(a * x) = a * relu(x).

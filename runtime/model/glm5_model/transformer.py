@@ -8,11 +8,10 @@ from glm5_model.cache import PAGE_SIZE, PagedCache
 from glm5_model.config import ModelConfig
 from glm5_model.errors import ModelError
 from glm5_model.exchange import Collect, Dispatch, Forward
-from glm5_model.feed_forward import mlp, route
 from glm5_model.kernels import Kernels
-from glm5_model.layer_attention import Selection, Step, layer_attention
+from glm5_model.layer_attention import Selection, Step
+from glm5_model.layers import layers_of
 from glm5_model.layout import Layout, Splits, filled, lay_out
-from glm5_model.norms import rms_norm
 from glm5_model.rope import RopeTable
 from glm5_model.weights import AttentionWeights, MlpWeights, products
 
@@ -26,6 +25,7 @@ class Transformer:
     def __init__(self, config: ModelConfig, weights: AttentionWeights, kernels: Kernels) -> None:
         """Compute with `weights`, which must be on the kernels' device and of their dtype."""
         self.config, self.weights, self.kernels = config, weights, kernels
+        self._layers = layers_of(config, weights, kernels)
         embedding = weights.embedding
         split = min(_SPLIT, _padded(config.index_topk, PAGE_SIZE))
         self._splits = Splits(split, kernels.index_multiple(config.index_n_heads, config.index_head_dim))
@@ -59,21 +59,18 @@ class Transformer:
         hidden = self.weights.embedding[layout.token_ids]  # [M, hidden]
         selection: Selection = []
         for index, layer in enumerate(self.weights.layers):
-            normed = rms_norm(hidden, layer.input_norm, config.rms_norm_eps)
-            mixed, selection = layer_attention(step, index, normed, layer, selection)
-            hidden = hidden + mixed
-            normed = rms_norm(hidden, layer.post_norm, config.rms_norm_eps)
+            hidden, selection = self._layers.attention(step, index, hidden, selection)
             if isinstance(layer.mlp, MlpWeights):
-                hidden += mlp(normed, layer.mlp, kernels)
+                hidden += self._layers.mlp(index, self._layers.normed(index, hidden))
                 continue
-            expert_ids, gates = route(normed, layer.mlp, config, kernels)
+            normed, expert_ids, gates = self._layers.route(index, hidden)
             rows = normed[: layout.count]
             yield Dispatch(index, rows, expert_ids[: layout.count], gates[: layout.count])
-            added = mlp(normed, layer.mlp.shared, kernels)
+            added = self._layers.mlp(index, normed)
             routed = yield Collect(index)
             # Copied rows get what their row gets: they write to the same cache slots.
             hidden += added.add_(filled(_checked(routed, index, rows), layout.token_ids.shape[0]))
-        final = rms_norm(hidden[layout.wanted], self.weights.final_norm, config.rms_norm_eps)
+        final = kernels.rms_norm(hidden[layout.wanted], self.weights.final_norm, config.rms_norm_eps)
         return kernels.linear(final, self.weights.head).to(torch.float32)
 
     def _step(self, layout: Layout, cache: PagedCache) -> Step:

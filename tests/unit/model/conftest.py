@@ -15,6 +15,8 @@ from glm5_model.checkpoint import load_attention, load_experts
 from glm5_model.config import ModelConfig
 from glm5_model.experts import ExpertWeights
 from glm5_model.kernels import Kernels, kernels_for
+from glm5_model.kernels.invariant import InvariantKernels
+from glm5_model.kernels.native.kernels import NativeKernels
 from glm5_model.local import run_local
 from glm5_model.transformer import Transformer
 
@@ -114,12 +116,15 @@ def make_reference(path: Path, seed: int = 0, **changes: Any) -> Reference:
     return Reference(path, ModelConfig.from_dir(path), model)
 
 
-def serve(path: Path, dtype: torch.dtype = torch.float32, numerics: str = "invariant") -> Served:
-    """Load a checkpoint."""
+def serve(
+    path: Path, dtype: torch.dtype = torch.float32, numerics: str = "invariant", widens: bool | None = None
+) -> Served:
+    """Load a checkpoint; `widens` as the kernels do unless it is said."""
     config = ModelConfig.from_dir(path)
     kernels = kernels_for("cpu", numerics, dtype)
-    experts = load_experts(path, range(config.num_experts), dtype)
-    return Served(Transformer(config, load_attention(path, dtype), kernels), experts, kernels, config)
+    widens = kernels.widens if widens is None else widens
+    experts = load_experts(path, range(config.num_experts), dtype, widens=widens)
+    return Served(Transformer(config, load_attention(path, dtype, widens=widens), kernels), experts, kernels, config)
 
 
 def tokens(length: int, seed: int = 1, vocab: int = 96) -> Tensor:
@@ -143,10 +148,17 @@ def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return make_reference(tmp_path_factory.mktemp("checkpoint") / "model", **VARIANTS[request.param])
 
 
-@pytest.fixture(scope="session")
-def served(reference: Reference) -> Served:
-    """Return the reference's checkpoint, loaded."""
-    return serve(reference.path)
+@pytest.fixture(scope="session", params=["compiled", "plain"])
+def served(request: pytest.FixtureRequest, reference: Reference) -> Served:
+    """Return the reference's checkpoint, loaded, for the compiled kernels and for those that serve every device."""
+    served = serve(reference.path)
+    assert isinstance(served.kernels, NativeKernels), "this machine's compiled kernels were not found"
+    if request.param == "compiled":
+        return served
+    kernels = InvariantKernels(torch.device("cpu"), torch.float32)
+    return Served(
+        Transformer(served.config, served.transformer.weights, kernels), served.experts, kernels, served.config
+    )
 
 
 @pytest.fixture(scope="session")

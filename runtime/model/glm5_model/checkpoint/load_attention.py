@@ -20,6 +20,7 @@ def load_attention(
     dtype: torch.dtype,
     progress: Progress | None = None,
     device: str | torch.device = "cpu",
+    widens: bool = False,
 ) -> AttentionWeights:
     """Return everything but the routed experts of the checkpoint at `path`.
 
@@ -28,6 +29,7 @@ def load_attention(
         dtype: element type to compute in; the router stays float32.
         progress: is told the share that is loaded, from 0 to 1, after each layer.
         device: where the weights go, tensor by tensor.
+        widens: what multiplies takes bfloat16 where rows are float32; then such weights stay as they are stored.
 
     Raises:
         ConfigError: config.json describes another model.
@@ -35,7 +37,7 @@ def load_attention(
     """
     config = ModelConfig.from_dir(path)
     with Checkpoint(path) as checkpoint:
-        return _Loader(checkpoint, config, dtype, progress or (lambda _: None), torch.device(device)).load()
+        return _Loader(checkpoint, config, dtype, progress or (lambda _: None), torch.device(device), widens).load()
 
 
 class _Loader:
@@ -48,9 +50,10 @@ class _Loader:
         dtype: torch.dtype,
         progress: Progress,
         device: torch.device,
+        widens: bool,
     ) -> None:
         self.checkpoint, self.config, self.dtype, self.progress = checkpoint, config, dtype, progress
-        self.device = device
+        self.device, self.widens = device, widens
         self.with_mtp = config.num_mtp_layers > 0 and checkpoint.has_prefix(names.layer_prefix(config.num_layers))
         self.pairs = pairs_apart(config.qk_rope_head_dim)
         self.shapes = names.worker_shapes(config, self.with_mtp)
@@ -93,20 +96,20 @@ class _Loader:
     def from_hidden(self, prefix: str, full: bool) -> Tensor:
         """Return what takes the hidden state to query latent, key latent and key (, index key and head weights)."""
         rank, turning = self.config.kv_lora_rank, self.pairs
-        keys = self.tensor(prefix + "kv_a_proj_with_mqa.weight")
-        parts = [self.tensor(prefix + "q_a_proj.weight"), keys[:rank], keys[rank:][turning]]
+        keys = self.factor(prefix + "kv_a_proj_with_mqa.weight")
+        parts = [self.factor(prefix + "q_a_proj.weight"), keys[:rank], keys[rank:][turning]]
         if full:
-            index_keys = self.tensor(prefix + "indexer.wk.weight")
-            parts += [self.turned(index_keys), self.tensor(prefix + "indexer.weights_proj.weight")]
+            index_keys = self.factor(prefix + "indexer.wk.weight")
+            parts += [self.turned(index_keys), self.factor(prefix + "indexer.weights_proj.weight")]
         return torch.cat(parts).t().contiguous()
 
     def from_query(self, prefix: str, full: bool) -> Tensor:
         """Return what takes the query latent to queries (and index queries), the rotated parts together."""
         config, rank = self.config, self.config.q_lora_rank
-        queries = self.tensor(prefix + "q_b_proj.weight").view(config.num_heads, config.qk_head_dim, rank)
+        queries = self.factor(prefix + "q_b_proj.weight").view(config.num_heads, config.qk_head_dim, rank)
         parts = [queries[:, : config.qk_nope_head_dim], queries[:, config.qk_nope_head_dim :][:, self.pairs]]
         if full:
-            index = self.tensor(prefix + "indexer.wq_b.weight").view(config.index_n_heads, config.index_head_dim, rank)
+            index = self.factor(prefix + "indexer.wq_b.weight").view(config.index_n_heads, config.index_head_dim, rank)
             parts += [index[:, self.pairs], index[:, len(self.pairs) :]]
         return torch.cat([part.reshape(-1, rank) for part in parts]).t().contiguous()
 
@@ -118,7 +121,7 @@ class _Loader:
         """Return kv_b_proj as keys [H, nope, C] and values [H, C, v]; its rows are grouped by head, keys first."""
         config = self.config
         heads, nope, rank = config.num_heads, config.qk_nope_head_dim, config.kv_lora_rank
-        per_head = self.tensor(name).view(heads, nope + config.v_head_dim, rank)
+        per_head = self.factor(name).view(heads, nope + config.v_head_dim, rank)
         return per_head[:, :nope].contiguous(), per_head[:, nope:].transpose(1, 2).contiguous()
 
     def indexer(self, prefix: str) -> IndexerWeights:
@@ -152,6 +155,10 @@ class _Loader:
         """Return one tensor as it is named."""
         return self.checkpoint.read(name, self.shapes[name], dtype or self.dtype).to(self.device)
 
+    def factor(self, name: str) -> Tensor:
+        """Return one tensor that rows are multiplied by."""
+        return self.tensor(name, torch.bfloat16 if self.widens and self.checkpoint.is_bfloat16(name) else self.dtype)
+
     def product(self, *parts: str) -> Tensor:
         """Return weights that take the same input side by side, [in, out of all parts]."""
-        return torch.cat([self.tensor(name) for name in parts]).t().contiguous()
+        return torch.cat([self.factor(name) for name in parts]).t().contiguous()

@@ -12,6 +12,7 @@ from glm5_model.errors import NotHeld
 from glm5_model.experts import ExpertWeights, LayerExperts
 
 Progress = Callable[[float], None]
+_PARTS = ("gate_proj.weight", "up_proj.weight", "down_proj.weight")
 
 
 def load_experts(
@@ -20,6 +21,7 @@ def load_experts(
     dtype: torch.dtype,
     progress: Progress | None = None,
     device: str | torch.device = "cpu",
+    widens: bool = False,
 ) -> ExpertWeights:
     """Return the given experts of every sparse layer of the checkpoint at `path`; only their ranges are read.
 
@@ -29,6 +31,8 @@ def load_experts(
         dtype: element type to compute in.
         progress: is told the share that is loaded, from 0 to 1, after each layer.
         device: where the weights go, expert by expert.
+        widens: what multiplies takes bfloat16 where rows are float32; then layers that the checkpoint has in bfloat16
+            stay so.
 
     Raises:
         ConfigError: config.json describes another model.
@@ -45,10 +49,17 @@ def load_experts(
         layers = names.expert_layers(config, with_mtp)
         loaded = {}
         for done, layer in enumerate(layers, 1):
-            loaded[layer] = _layer(checkpoint, config, layer, wanted, dtype, torch.device(device))
+            held_as = _held_as(checkpoint, layer, wanted) if widens else dtype
+            loaded[layer] = _layer(checkpoint, config, layer, wanted, held_as, torch.device(device))
             if progress:
                 progress(done / len(layers))
     return ExpertWeights(loaded)
+
+
+def _held_as(checkpoint: Checkpoint, layer: int, experts: tuple[int, ...]) -> torch.dtype:
+    """Return the type that holds the experts of a layer exactly: bfloat16 where all are stored so, else float32."""
+    names_of = (names.expert_prefix(layer, e) + part for e in experts for part in _PARTS)
+    return torch.bfloat16 if all(checkpoint.is_bfloat16(name) for name in names_of) else torch.float32
 
 
 def _layer(

@@ -81,6 +81,10 @@ class Checkpoint:
             raise CheckpointError(info.file, name + SCALE_SUFFIX, message, _CURE, "scale_unexpected")
         return dequantise(raw, self.scale(name, shape), self.block).to(dtype)
 
+    def is_bfloat16(self, name: str) -> bool:
+        """Return whether a tensor is stored in bfloat16; a missing one is not."""
+        return name in self.tensors and self.tensors[name].type_name == "BF16"
+
     def scale(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Return the multipliers of FP8 weight `name` of `shape`, float32.
 

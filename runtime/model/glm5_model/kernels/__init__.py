@@ -7,5 +7,6 @@
 from glm5_model.kernels.base import Kernels
 from glm5_model.kernels.choose import kernels_for, resolve_dtype
 from glm5_model.kernels.device import device_of
+from glm5_model.kernels.grouped import LayerExperts
 
-__all__ = ["Kernels", "device_of", "kernels_for", "resolve_dtype"]
+__all__ = ["Kernels", "LayerExperts", "device_of", "kernels_for", "resolve_dtype"]

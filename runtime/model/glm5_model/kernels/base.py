@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glm5_model.kernels.grouped import LayerExperts, grouped_product
 from glm5_model.kernels.machine import describe
+from glm5_model.norms import rms_norm
 
 PAGE = 64
 """Keys come in pages of this many."""
@@ -17,6 +19,8 @@ class Kernels:
     """Products and functions of one device, element type and kind of numerics."""
 
     numerics = "fast"
+    widens = False
+    """Whether weights may be bfloat16 where rows are float32."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         """Serve tensors of `dtype` on `device`."""
@@ -73,6 +77,19 @@ class Kernels:
         if values.shape[0] == 1 and shares.shape[0] > 1:
             return torch.mm(shares.flatten(0, 1), values[0]).view(*shares.shape[:2], -1)
         return torch.bmm(shares, values)
+
+    def rms_norm(self, rows: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """Return rows [..., d] normalised and multiplied by `weight` [d]."""
+        return rms_norm(rows, weight, eps)
+
+    def mlp(self, rows: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+        """Return down(silu(gate(x)) * up(x)), [N, hidden]; `gate_up` [hidden, 2 * width], `down` [width, hidden]."""
+        gate, up = self.linear(rows, gate_up).chunk(2, dim=-1)
+        return self.linear(self.silu(gate) * up, down)
+
+    def grouped(self, rows: Tensor, pair_rows: Tensor, slots: Tensor, held: LayerExperts) -> Tensor:
+        """Return one output for each pair of a row and an expert, as `grouped_product` does, [P, hidden]."""
+        return grouped_product(rows, pair_rows, slots, held, self)
 
     def silu(self, values: Tensor) -> Tensor:
         """Return x * sigmoid(x)."""

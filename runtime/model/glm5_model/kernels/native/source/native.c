@@ -1,0 +1,52 @@
+/* What Python calls; shapes and types are in native/library.py. Nothing here checks what it is given. */
+#include "attend.h"
+#include "attention.h"
+#include "experts.h"
+#include "route.h"
+
+#define PUBLIC __attribute__((visibility("default")))
+
+PUBLIC void glm5_linear(const Weight *w, const float *x, int64_t ldx, float *y, int64_t rows) {
+    linear(w, x, ldx, y, w->out, rows);
+}
+
+PUBLIC void glm5_rms_norm(const float *x, const float *weight, float eps, int64_t width, int64_t rows, float *y) {
+    for (int64_t m = 0; m < rows; m++) rms_norm(x + m * width, weight, eps, width, y + m * width);
+}
+
+PUBLIC void glm5_mlp(const Weight *gate_up, const Weight *down, const float *x, int64_t rows, float *y) {
+    mlp(gate_up, down, x, y, rows);
+}
+
+PUBLIC void glm5_experts(const Weight *gate_up, const Weight *down, int64_t count, const float *x, const int64_t *rows,
+                         const int64_t *slots, int64_t pairs, float *y) {
+    experts(gate_up, down, count, x, rows, slots, pairs, y);
+}
+
+PUBLIC void glm5_project(const Attention *a, const Rows *rows, const float *hidden, float *latent, float *index_keys,
+                         float *queries, float *index_queries, float *index_weights) {
+    project(a, rows, hidden, latent, index_keys, queries, index_queries, index_weights);
+}
+
+PUBLIC void glm5_attend_all(const Attention *a, const float *queries, const float *latent, const int64_t *rows,
+                            const int64_t *positions, int64_t count, const int64_t *pages, int64_t line, float *mixed) {
+    attend_all(queries, a->heads, a->rank + a->rope, a->rank, latent, rows, positions, count, pages, line, mixed);
+}
+
+PUBLIC void glm5_attend_selected(const Attention *a, const float *queries, const float *latent, const int64_t *rows,
+                                 int64_t count, const int64_t *slots, int64_t line, int64_t chosen, float *mixed) {
+    attend_selected(queries, a->heads, a->rank + a->rope, a->rank, latent, rows, count, slots, line, chosen, mixed);
+}
+
+PUBLIC void glm5_project_back(const Attention *a, int64_t rows, const float *mixed, float *hidden) {
+    project_back(a, rows, mixed, hidden);
+}
+
+PUBLIC void glm5_route(const Router *r, const float *hidden, int64_t rows, float *normed, int64_t *ids, float *gates) {
+    route(r, hidden, rows, normed, ids, gates);
+}
+
+PUBLIC void glm5_combine(const float *outputs, const float *gates, int64_t rows, int64_t chosen, int64_t hidden,
+                         float *y) {
+    combine(outputs, gates, rows, chosen, hidden, y);
+}

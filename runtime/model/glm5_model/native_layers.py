@@ -1,0 +1,163 @@
+"""Layers computed by the compiled library: a call for each half of a layer instead of hundreds of small ones."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glm5_model.config import ModelConfig
+from glm5_model.kernels.native import library as native
+from glm5_model.kernels.native.kernels import NativeKernels
+from glm5_model.layer_attention import INDEX_NORM_EPS, Selection, Step, select_rows
+from glm5_model.layout import Group
+from glm5_model.weights import AttentionWeights, LayerWeights, MoeWeights
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """What the library is told of one layer."""
+
+    attention: native.Attention
+    router: native.Router | None
+    gate_up: native.Weight
+    down: native.Weight
+
+
+class NativeLayers:
+    """Does what `layers.Layers` says."""
+
+    def __init__(self, config: ModelConfig, weights: AttentionWeights, kernels: NativeKernels) -> None:
+        """Compute with `weights`, which the caller keeps."""
+        self._config, self._weights, self._kernels, self._library = config, weights, kernels, kernels.library
+        self._layers = [_told(config, layer) for layer in weights.layers]
+
+    def attention(self, step: Step, index: int, hidden: Tensor, selection: Selection) -> tuple[Tensor, Selection]:
+        """Add the attention of a layer to `hidden`, in place."""
+        config, layer, full = self._config, self._layers[index].attention, self._weights.layers[index].indexer
+        rows, wide = hidden.shape[0], config.kv_lora_rank + config.qk_rope_head_dim
+        queries = hidden.new_empty(rows, config.num_heads, wide)
+        chooses = full is not None and bool(step.layout.sparse)
+        index_queries = hidden.new_empty(rows, config.index_n_heads, config.index_head_dim) if chooses else None
+        index_weights = hidden.new_empty(rows, config.index_n_heads) if chooses else None
+        latent = step.cache.latent(index)
+        self._library.glm5_project(
+            layer,
+            _rows(step),
+            hidden.data_ptr(),
+            latent.data_ptr(),
+            step.cache.index_keys(index).data_ptr() if full is not None else None,
+            queries.data_ptr(),
+            index_queries.data_ptr() if index_queries is not None else None,
+            index_weights.data_ptr() if index_weights is not None else None,
+        )
+        if index_queries is not None and index_weights is not None:
+            selection = select_rows(step, index, index_queries, index_weights)
+        mixed = hidden.new_empty(rows, config.num_heads, config.kv_lora_rank)
+        self._attend(step, layer, queries, latent, selection, mixed)
+        self._library.glm5_project_back(layer, rows, mixed.data_ptr(), hidden.data_ptr())
+        return hidden, selection
+
+    def _attend(
+        self, step: Step, layer: native.Attention, queries: Tensor, latent: Tensor, selection: Selection, mixed: Tensor
+    ) -> None:
+        """Write the weighted latents of all rows to `mixed`."""
+        fixed = layer, queries.data_ptr(), latent.data_ptr()
+        for group in step.layout.dense:
+            rows, pages = _numbers(group), group.pages
+            line = pages.shape[1] if pages.shape[0] > 1 else 0
+            self._library.glm5_attend_all(
+                *fixed,
+                rows.data_ptr(),
+                group.positions.data_ptr(),
+                rows.shape[0],
+                pages.data_ptr(),
+                line,
+                mixed.data_ptr(),
+            )
+        for group, slots in zip(step.layout.sparse, selection, strict=True):
+            rows, slots = _numbers(group), slots.contiguous()
+            self._library.glm5_attend_selected(
+                *fixed,
+                rows.data_ptr(),
+                rows.shape[0],
+                slots.data_ptr(),
+                slots.shape[1],
+                self._config.index_topk,
+                mixed.data_ptr(),
+            )
+
+    def normed(self, index: int, hidden: Tensor) -> Tensor:
+        """Return the rows before the MLP of a dense layer."""
+        return self._kernels.rms_norm(hidden, self._weights.layers[index].post_norm, self._config.rms_norm_eps)
+
+    def route(self, index: int, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return normed rows, expert ids and gates of a sparse layer."""
+        rows, chosen = hidden.shape[0], self._config.num_experts_per_tok
+        normed, gates = torch.empty_like(hidden), hidden.new_empty(rows, chosen)
+        ids = torch.empty(rows, chosen, dtype=torch.int64)
+        self._library.glm5_route(
+            self._layers[index].router, hidden.data_ptr(), rows, normed.data_ptr(), ids.data_ptr(), gates.data_ptr()
+        )
+        return normed, ids, gates
+
+    def mlp(self, index: int, normed: Tensor) -> Tensor:
+        """Return the MLP or shared expert of a layer."""
+        layer, out = self._layers[index], torch.empty_like(normed)
+        self._library.glm5_mlp(layer.gate_up, layer.down, normed.data_ptr(), normed.shape[0], out.data_ptr())
+        return out
+
+
+def _rows(step: Step) -> native.Rows:
+    """Return where the rows of a pass are."""
+    cosine, sine = step.turn
+    slots = step.layout.write_slots
+    return native.Rows(slots.shape[0], cosine.data_ptr(), sine.data_ptr(), slots.data_ptr())
+
+
+def _numbers(group: Group) -> Tensor:
+    """Return the group's rows, [R] int64."""
+    return torch.arange(group.rows.start, group.rows.stop) if isinstance(group.rows, slice) else group.rows
+
+
+def _told(config: ModelConfig, layer: LayerWeights) -> _Layer:
+    """Return a layer as the library wants it."""
+    full = layer.indexer
+    attention = native.Attention(
+        q_rank=config.q_lora_rank,
+        rank=config.kv_lora_rank,
+        rope=config.qk_rope_head_dim,
+        heads=config.num_heads,
+        nope=config.qk_nope_head_dim,
+        index_heads=config.index_n_heads if full else 0,
+        index_dim=config.index_head_dim if full else 0,
+        eps=config.rms_norm_eps,
+        latent_eps=config.latent_norm_eps,
+        index_eps=INDEX_NORM_EPS,
+        scale=config.qk_head_dim**-0.5,
+        input_norm=layer.input_norm.data_ptr(),
+        q_norm=layer.q_norm.data_ptr(),
+        kv_norm=layer.kv_norm.data_ptr(),
+        index_weight=full.norm_weight.data_ptr() if full else None,
+        index_bias=full.norm_bias.data_ptr() if full else None,
+        from_hidden=native.weight(layer.from_hidden),
+        from_query=native.weight(layer.from_query),
+        output=native.weight(layer.output),
+        absorb_keys=native.weight(layer.absorb_keys),
+        expand_values=native.weight(layer.expand_values),
+    )
+    mlp = layer.mlp.shared if isinstance(layer.mlp, MoeWeights) else layer.mlp
+    router = _router(config, layer, layer.mlp) if isinstance(layer.mlp, MoeWeights) else None
+    return _Layer(attention, router, native.weight(mlp.gate_up), native.weight(mlp.down))
+
+
+def _router(config: ModelConfig, layer: LayerWeights, moe: MoeWeights) -> native.Router:
+    """Return the router of a sparse layer as the library wants it."""
+    return native.Router(
+        norm=layer.post_norm.data_ptr(),
+        router=native.weight(moe.router),
+        bias=moe.bias.data_ptr(),
+        chosen=config.num_experts_per_tok,
+        normalised=config.norm_topk_prob,
+        eps=config.rms_norm_eps,
+        scaling=config.routed_scaling_factor,
+    )
