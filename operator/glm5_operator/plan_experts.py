@@ -68,15 +68,16 @@ def _remove(draft: Draft, old: list[ShardSet], sets: list[ShardSet], groups: ran
 
 
 def _replace(draft: Draft, wanted: Template, sets: list[ShardSet], groups: range) -> None:
-    """Take down one group, start it anew, then the next, while the others serve."""
+    """Take down one group, start it anew, then the next, while the others serve; what is lacking comes first."""
+    present = {one.group for one in sets}
+    if absent := [group for group in groups if group not in present]:
+        return _create(draft, absent[0], wanted)
     for group in groups:
         mine = [one for one in sets if one.group == group]
         current = [one for one in mine if one.revision == wanted.revision]
         stale = [one for one in mine if one.revision != wanted.revision]
         if stale and not current:
             return _remove(draft, stale, sets, groups, ready=True)
-        if not current:
-            return _create(draft, group, wanted)
         if stale:
             return _remove(draft, stale, sets, groups, ready=current[0].complete)
         if not current[0].complete:

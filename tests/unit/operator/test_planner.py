@@ -119,6 +119,13 @@ def test_replace_takes_down_one_group_at_a_time() -> None:
     assert {live["spec"]["replicas"] for live in cluster.all("StatefulSet").values()} == {4}
 
 
+def test_replace_starts_the_group_that_is_lacking_before_it_takes_one_down(cluster: Cluster) -> None:
+    experts: dict[str, Any] = {"replicas": 2, "shards": 4, "rollout": {"strategy": "Replace"}}
+    settle(cluster, experts=experts)
+
+    assert [live["spec"]["replicas"] for live in cluster.all("StatefulSet").values()] == [4, 4]
+
+
 def test_another_version_of_the_renderer_changes_no_template(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     rendered = manifests.controller_revision
 
