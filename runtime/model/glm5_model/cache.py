@@ -92,6 +92,18 @@ class PagedCache:
             pages = rows.view(self.num_pages, PAGE_SIZE, -1)
             pages[target] = pages[source]
 
+    def slot(self, page_table: Tensor, position: int) -> int:
+        """Return the index of the row at `position`.
+
+        Raises:
+            CacheError: the page table or the pool does not reach that far.
+        """
+        if 0 <= position < page_table.shape[0] * PAGE_SIZE:
+            page = int(page_table[position // PAGE_SIZE])
+            if 0 <= page < self.num_pages:
+                return page * PAGE_SIZE + position % PAGE_SIZE
+        return int(self.slots(page_table, position, 1))  # raises
+
     def slots(self, page_table: Tensor, start: int, count: int) -> Tensor:
         """Return the indices of `count` rows from position `start` on, [count] int64.
 

@@ -3,6 +3,8 @@
 import ctypes
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -67,22 +69,21 @@ class ExpertWeights:
         Raises:
             NotHeld: one of them is not here.
         """
-        table = self._slots.get(layer, _NOTHING)
-        slots = table[experts.clamp(0, table.shape[0] - 1)]
-        strange = (slots < 0) | (experts < 0) | (experts >= table.shape[0])
-        if bool(strange.any()):
-            raise NotHeld(layer, int(experts[strange][0]), self.experts(layer))
-        return slots
+        table, wanted = self._slots.get(layer, _NOTHING), experts.numpy()
+        slots = table[wanted.clip(-1, len(table) - 1)]
+        if len(slots) and slots.min() < 0:
+            raise NotHeld(layer, int(wanted[slots < 0][0]), self.experts(layer))
+        return torch.from_numpy(slots)
 
 
-_NOTHING = torch.tensor([-1])
-
-
-def _slot_table(experts: tuple[int, ...]) -> Tensor:
-    """Return the slot of each logical id up to the largest held, -1 where it is not held, int64."""
-    table = torch.full((max(experts, default=0) + 1,), -1, dtype=torch.int64)
-    table[list(experts)] = torch.arange(len(experts))
+def _slot_table(experts: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Return the slot of each logical id up to the largest held, then one that is not held; that is -1."""
+    table = np.full(max(experts, default=-1) + 2, -1, dtype=np.int64)
+    table[list(experts)] = np.arange(len(experts))
     return table
+
+
+_NOTHING = _slot_table(())
 
 
 def combine(outputs: Tensor, gates: Tensor) -> Tensor:

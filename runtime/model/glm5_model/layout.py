@@ -4,7 +4,9 @@ Every row attends to cached rows in ascending order of position: to all its posi
 `index_topk` (a dense row), else to the selected ones (a sparse row). A row's bits depend on its own list only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -20,7 +22,7 @@ Rows = Tensor | slice
 """Indices into the batch's rows; a slice where they follow each other."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Group:
     """Rows that read the cache together: successive rows of one sequence, or single rows of several."""
 
@@ -30,10 +32,22 @@ class Group:
     """[R] int64."""
     pages: Tensor
     """[1 or R, L / PAGE_SIZE] int64: the pages of positions 0 to L - 1, then the first page again."""
-    span: Tensor
-    """[L] int64: 0, 1, 2, ..."""
-    mask: Tensor | None
-    """[R, L] bool: positions after each row's own; None where that would be large, then it is made part by part."""
+
+    @cached_property
+    def span(self) -> Tensor:
+        """Return 0, 1, 2, ... [L] int64."""
+        return torch.arange(self.pages.shape[1] * PAGE_SIZE, device=self.pages.device)
+
+    @cached_property
+    def mask(self) -> Tensor | None:
+        """Return the positions after each row's own, [R, L] bool; None where that is large: it is made by parts."""
+        small = self.positions.shape[0] * self.span.shape[0] <= _LARGEST_MASK
+        return self.span > self.positions[:, None] if small else None
+
+    @cached_property
+    def numbers(self) -> Tensor:
+        """Return `rows` as [R] int64."""
+        return torch.arange(self.rows.start, self.rows.stop) if isinstance(self.rows, slice) else self.rows
 
     def slots(self, part: slice, positions: Tensor) -> Tensor:
         """Return the cache slots of `positions` [part, n] of the group's rows in `part`, [part, n] int64."""
@@ -98,36 +112,51 @@ def filled(rows: Tensor, count: int) -> Tensor:
 
 
 class _Builder:
-    """Collects sequences one by one."""
+    """Collects sequences one by one.
+
+    What a decode step has, single rows, stays plain numbers until the end: a tensor for each costs more than the row.
+    """
 
     def __init__(self, cache: PagedCache, index_topk: int, splits: Splits) -> None:
         self.cache, self.index_topk = cache, index_topk
         self.splits = {True: splits.attention, False: splits.index}
         self.count = 0
         self.last = 0
-        self.tokens: list[Tensor] = []
-        self.positions: list[Tensor] = []
-        self.write_slots: list[Tensor] = []
+        self.tokens: list[Tensor | int] = []
+        self.positions: list[Tensor | int] = []
+        self.write_slots: list[Tensor | int] = []
         self.wanted: list[int] = []
         self.groups: dict[bool, list[Group]] = {True: [], False: []}
         self.singles: dict[bool, list[tuple[int, int, Tensor]]] = {True: [], False: []}
 
     def add(self, sequence: SequenceRows) -> None:
         """Take one sequence's rows."""
-        rows, start = sequence.token_ids.shape[0], sequence.start
+        rows = sequence.token_ids.shape[0]
         if rows == 0:
             raise CacheError("a sequence of the batch has no rows; leave it out")
-        end = start + rows
+        if rows == 1:
+            self._add_single(sequence)
+        else:
+            self._add_many(sequence, rows)
+        self._want(sequence.logits, rows)
+        self.count += rows
+        self.last = max(self.last, sequence.start + rows - 1)
+
+    def _add_single(self, sequence: SequenceRows) -> None:
+        position = sequence.start
+        self.tokens.append(int(sequence.token_ids))
+        self.positions.append(position)
+        self.write_slots.append(self.cache.slot(sequence.page_table, position))
+        self.singles[position < self.index_topk].append((self.count, position, sequence.page_table))
+
+    def _add_many(self, sequence: SequenceRows, rows: int) -> None:
+        start, end = sequence.start, sequence.start + rows
         self.write_slots.append(self.cache.slots(sequence.page_table, start, rows))
         self.tokens.append(sequence.token_ids.to(self.cache.device))
         self.positions.append(torch.arange(start, end, device=self.cache.device))
-        self._want(sequence.logits, rows)
-        pages = sequence.page_table.to(device=self.cache.device, dtype=torch.int64)
         dense_end = min(max(self.index_topk, start), end)
-        self._group(True, start, dense_end, self.count, pages)
-        self._group(False, dense_end, end, self.count + dense_end - start, pages)
-        self.count += rows
-        self.last = max(self.last, end - 1)
+        self._group(True, start, dense_end, self.count, sequence.page_table)
+        self._group(False, dense_end, end, self.count + dense_end - start, sequence.page_table)
 
     def finish(self, least_rows: int) -> Layout:
         """Return what was collected."""
@@ -139,14 +168,23 @@ class _Builder:
         missing = max(0, least_rows - self.count)
         return Layout(
             count=self.count,
-            token_ids=torch.cat(self.tokens + [self.tokens[-1][-1:]] * missing),
-            positions=torch.cat(self.positions + [self.positions[-1][-1:]] * missing),
+            token_ids=self._joined(self.tokens, missing),
+            positions=self._joined(self.positions, missing),
             last_position=self.last,
-            write_slots=torch.cat(self.write_slots + [self.write_slots[-1][-1:]] * missing),
+            write_slots=self._joined(self.write_slots, missing),
             dense=tuple(self.groups[True]),
             sparse=tuple(self.groups[False]),
             wanted=torch.tensor(self.wanted, dtype=torch.int64, device=self.cache.device),
         )
+
+    def _joined(self, parts: list[Tensor | int], missing: int) -> Tensor:
+        """Return all numbers one after the other, the last one `missing` times more, int64."""
+        device = self.cache.device
+        numbers = [part for part in parts if isinstance(part, int)]
+        if len(numbers) == len(parts):
+            return torch.tensor(numbers + numbers[-1:] * missing, device=device)
+        tensors = [part if isinstance(part, Tensor) else torch.tensor([part], device=device) for part in parts]
+        return torch.cat(tensors + [tensors[-1][-1:]] * missing)
 
     def _want(self, logits: str, rows: int) -> None:
         """Note which rows' logits come back."""
@@ -160,7 +198,7 @@ class _Builder:
         elif end > begin:
             line = self._line(pages, end, self._length(dense, end))
             rows = slice(first_row, first_row + end - begin)
-            self.groups[dense].append(self._made(rows, list(range(begin, end)), line[None]))
+            self.groups[dense].append(self._made(rows, range(begin, end), [line]))
 
     def _together(self, dense: bool, singles: list[tuple[int, int, Tensor]]) -> Group:
         """Return single rows of several sequences as one group."""
@@ -171,23 +209,19 @@ class _Builder:
         positions = [position for _, position, _ in singles]
         length = self._length(dense, max(positions) + 1)
         lines = [self._line(pages, position + 1, length) for _, position, pages in singles]
-        return self._made(rows, positions, torch.stack(lines))
+        return self._made(rows, positions, lines)
 
-    def _made(self, rows: Rows, positions: list[int], pages: Tensor) -> Group:
+    def _made(self, rows: Rows, positions: Sequence[int], lines: list[list[int]]) -> Group:
         """Return a group."""
         device = self.cache.device
-        span = torch.arange(pages.shape[1] * PAGE_SIZE, device=device)
-        own = torch.tensor(positions, device=device)
-        mask = span > own[:, None] if own.shape[0] * span.shape[0] <= _LARGEST_MASK else None
-        return Group(rows, own, pages, span, mask)
+        return Group(rows, torch.tensor(positions, device=device), torch.tensor(lines, device=device))
 
     def _length(self, dense: bool, end: int) -> int:
         """Return `end` rounded up to what is taken at once."""
         split = self.splits[dense]
         return -(-end // split) * split
 
-    def _line(self, pages: Tensor, end: int, length: int) -> Tensor:
+    def _line(self, pages: Tensor, end: int, length: int) -> list[int]:
         """Return the pages of positions before `end`, filled up with the first one, which holds finite numbers."""
-        used = pages[: -(-end // PAGE_SIZE)]
-        missing = length // PAGE_SIZE - used.shape[0]
-        return torch.cat([used, used[:1].expand(missing)]) if missing else used
+        used: list[int] = pages[: -(-end // PAGE_SIZE)].tolist()
+        return used + used[:1] * (length // PAGE_SIZE - len(used))

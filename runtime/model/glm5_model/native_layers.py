@@ -9,7 +9,6 @@ from glm5_model.config import ModelConfig
 from glm5_model.kernels.native import library as native
 from glm5_model.kernels.native.kernels import NativeKernels
 from glm5_model.layer_attention import INDEX_NORM_EPS, Selection, Step, select_rows
-from glm5_model.layout import Group
 from glm5_model.weights import AttentionWeights, LayerWeights, MoeWeights
 
 
@@ -63,7 +62,7 @@ class NativeLayers:
         """Write the weighted latents of all rows to `mixed`."""
         fixed = layer, queries.data_ptr(), latent.data_ptr()
         for group in step.layout.dense:
-            rows, pages = _numbers(group), group.pages
+            rows, pages = group.numbers, group.pages
             line = pages.shape[1] if pages.shape[0] > 1 else 0
             self._library.glm5_attend_all(
                 *fixed,
@@ -75,7 +74,7 @@ class NativeLayers:
                 mixed.data_ptr(),
             )
         for group, slots in zip(step.layout.sparse, selection, strict=True):
-            rows, slots = _numbers(group), slots.contiguous()
+            rows, slots = group.numbers, slots.contiguous()
             self._library.glm5_attend_selected(
                 *fixed,
                 rows.data_ptr(),
@@ -112,11 +111,6 @@ def _rows(step: Step) -> native.Rows:
     cosine, sine = step.turn
     slots = step.layout.write_slots
     return native.Rows(slots.shape[0], cosine.data_ptr(), sine.data_ptr(), slots.data_ptr())
-
-
-def _numbers(group: Group) -> Tensor:
-    """Return the group's rows, [R] int64."""
-    return torch.arange(group.rows.start, group.rows.stop) if isinstance(group.rows, slice) else group.rows
 
 
 def _told(config: ModelConfig, layer: LayerWeights) -> _Layer:

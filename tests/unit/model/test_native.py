@@ -83,8 +83,9 @@ def test_gated_sums_have_the_bits_of_the_plain_ones(monkeypatch: pytest.MonkeyPa
 
 def test_a_pair_of_a_row_that_is_not_there_is_refused(kernels: NativeKernels) -> None:
     held = LayerExperts((0,), values(1, 8, 8), values(1, 4, 8))
-    with pytest.raises(ModelError, match="rows"):
-        kernels.grouped(values(2, 8), torch.tensor([2]), torch.tensor([0]), held)
+    for row, slot in ((2, 0), (-1, 0), (0, 1), (0, -1)):
+        with pytest.raises(ModelError, match=f"pair 1 is of row {row} and slot {slot}"):
+            kernels.grouped(values(2, 8), torch.tensor([0, row]), torch.tensor([0, slot]), held)
 
 
 def test_a_weight_of_another_type_or_with_gaps_is_refused() -> None:

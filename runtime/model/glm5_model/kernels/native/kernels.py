@@ -57,21 +57,21 @@ class NativeKernels(InvariantKernels):
     def grouped(self, rows: Tensor, pair_rows: Tensor, slots: Tensor, held: LayerExperts) -> Tensor:
         """Return one output for each pair of a row and a slot, [P, hidden]."""
         rows, pair_rows, slots = rows.contiguous(), pair_rows.contiguous(), slots.contiguous()
-        if slots.numel() and not 0 <= int(pair_rows.min()) <= int(pair_rows.max()) < rows.shape[0]:
-            raise ModelError(
-                f"pairs name rows {pair_rows.tolist()[:8]} of {rows.shape[0]}; this is a bug of the caller"
-            )
         out = rows.new_empty(slots.shape[0], held.down.shape[2])
-        self.library.glm5_experts(
+        stray = self.library.glm5_experts(
             weight(held.gate_up),
             weight(held.down),
             len(held.experts),
             rows.data_ptr(),
+            rows.shape[0],
             pair_rows.data_ptr(),
             slots.data_ptr(),
             slots.shape[0],
             out.data_ptr(),
         )
+        if stray >= 0:
+            why = f"pair {stray} is of row {int(pair_rows[stray])} and slot {int(slots[stray])}"
+            raise ModelError(f"{why}, there are {len(rows)} rows and {len(held.experts)} experts; a bug of the caller")
         return out
 
 

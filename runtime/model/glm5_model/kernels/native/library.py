@@ -56,7 +56,7 @@ _FUNCTIONS = {
     "glm5_linear": [POINTER(Weight), c_void_p, c_int64, c_void_p, c_int64],
     "glm5_rms_norm": [c_void_p, c_void_p, c_float, c_int64, c_int64, c_void_p],
     "glm5_mlp": [POINTER(Weight), POINTER(Weight), c_void_p, c_int64, c_void_p],
-    "glm5_experts": [POINTER(Weight), POINTER(Weight), c_int64, c_void_p, c_void_p, c_void_p, c_int64, c_void_p],
+    "glm5_experts": [POINTER(Weight), POINTER(Weight), c_int64, c_void_p, c_int64, *[c_void_p] * 2, c_int64, c_void_p],
     "glm5_project": [POINTER(Attention), POINTER(Rows), *[c_void_p] * 6],
     "glm5_attend_all": [POINTER(Attention), *[c_void_p] * 4, c_int64, c_void_p, c_int64, c_void_p],
     "glm5_attend_selected": [POINTER(Attention), *[c_void_p] * 3, c_int64, c_void_p, c_int64, c_int64, c_void_p],
@@ -82,6 +82,7 @@ def declared(found: ctypes.CDLL) -> ctypes.CDLL:
     for name, arguments in _FUNCTIONS.items():
         function = getattr(found, name)
         function.argtypes, function.restype = arguments, None
+    found.glm5_experts.restype = c_int64
     return found
 
 

@@ -2,11 +2,12 @@
 #pragma once
 #include "vector.h"
 
-#define MIX_HEADS 2
-#ifdef __AVX512F__
-#define MIX_VECTORS 8
-#else
+/* Many heads at once, so that the cached rows, which do not fit into the nearest cache, pass by seldom. */
 #define MIX_VECTORS 2
+#ifdef __AVX512F__
+#define MIX_HEADS 8
+#else
+#define MIX_HEADS 2
 #endif
 
 #define DOT_HEADS 4

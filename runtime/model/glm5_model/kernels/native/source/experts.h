@@ -32,11 +32,14 @@ FORCE Weight slot_of(const Weight *all, int64_t slot) {
     return one;
 }
 
-/* y [pairs, hidden]: pair p is row rows[p] of x through the expert at slots[p] of [count, in, out] weights. */
-static void experts(const Weight *gate_up, const Weight *down, int64_t count, const float *x, const int64_t *rows,
-                    const int64_t *slots, int64_t pairs, float *y) {
+/* y [pairs, hidden]: pair p is row rows[p] of x [lines, hidden] through the expert at slots[p] of [count, in, out]
+ * weights. Returns -1, or the first pair whose row or expert is not there. */
+static int64_t experts(const Weight *gate_up, const Weight *down, int64_t count, const float *x, int64_t lines,
+                       const int64_t *rows, const int64_t *slots, int64_t pairs, float *y) {
     const int64_t hidden = gate_up->in;
     int64_t *starts = (int64_t *)scratch(4, 2 * (count + 1)), *order = (int64_t *)scratch(5, 2 * pairs);
+    for (int64_t p = 0; p < pairs; p++)
+        if (slots[p] < 0 || slots[p] >= count || rows[p] < 0 || rows[p] >= lines) return p;
     memset(starts, 0, (size_t)(count + 1) * sizeof *starts);
     for (int64_t p = 0; p < pairs; p++) starts[slots[p] + 1]++;
     for (int64_t s = 0; s < count; s++) starts[s + 1] += starts[s];
@@ -53,6 +56,7 @@ static void experts(const Weight *gate_up, const Weight *down, int64_t count, co
         for (int64_t i = 0; i < held; i++)
             memcpy(y + order[first + i] * hidden, out + i * hidden, (size_t)hidden * sizeof(float));
     }
+    return -1;
 }
 
 /* y [rows, hidden]: each row's `chosen` outputs times their gates, added in ascending order. */

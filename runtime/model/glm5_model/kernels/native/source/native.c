@@ -18,9 +18,9 @@ PUBLIC void glm5_mlp(const Weight *gate_up, const Weight *down, const float *x, 
     mlp(gate_up, down, x, y, rows);
 }
 
-PUBLIC void glm5_experts(const Weight *gate_up, const Weight *down, int64_t count, const float *x, const int64_t *rows,
-                         const int64_t *slots, int64_t pairs, float *y) {
-    experts(gate_up, down, count, x, rows, slots, pairs, y);
+PUBLIC int64_t glm5_experts(const Weight *gate_up, const Weight *down, int64_t count, const float *x, int64_t lines,
+                            const int64_t *rows, const int64_t *slots, int64_t pairs, float *y) {
+    return experts(gate_up, down, count, x, lines, rows, slots, pairs, y);
 }
 
 PUBLIC void glm5_project(const Attention *a, const Rows *rows, const float *hidden, float *latent, float *index_keys,
