@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
-HEALTHY_SECONDS = 60.0
-"""A process that lived so long is restarted with the first pause again."""
+HEALTHY_SECONDS = 5.0
+"""A process that lived so long had started in earnest: it is restarted with the first pause again."""
 FATAL_EXIT = 2
 """A role ends with this code where a restart cannot help: wrong settings, damaged checkpoint."""
 _PR_SET_PDEATHSIG = 1
