@@ -11,8 +11,8 @@ from prompts import CLIENTS, OUTPUT_TOKENS, prompts
 from support_http import client, complete
 from support_stack import running_stack
 
-ROLES = ("--prefill", "1", "--decode", "2", "--experts", "2")
-"""Six processes with the gateway: on two cores fewer, larger shards are faster (each costs messages in every layer)."""
+ROLES = ("--prefill", "2", "--decode", "1", "--experts", "2")
+"""Six processes with the gateway: on two cores few shards and one decode worker are best (each costs messages)."""
 WARM_UPS = 3
 
 
