@@ -32,29 +32,35 @@ class NativeLayers:
 
     def attention(self, step: Step, index: int, hidden: Tensor, selection: Selection) -> tuple[Tensor, Selection]:
         """Add the attention of a layer to `hidden`, in place."""
-        config, layer, full = self._config, self._layers[index].attention, self._weights.layers[index].indexer
-        rows, wide = hidden.shape[0], config.kv_lora_rank + config.qk_rope_head_dim
-        queries = hidden.new_empty(rows, config.num_heads, wide)
-        chooses = full is not None and bool(step.layout.sparse)
+        layer, latent = self._layers[index].attention, step.cache.latent(index)
+        chooses = layer.index_heads > 0 and bool(step.layout.sparse)
+        queries, index_queries, index_weights = self._projected(step, index, hidden, chooses)
+        if index_queries is not None and index_weights is not None:
+            selection = select_rows(step, index, index_queries, index_weights)
+        mixed = hidden.new_empty(hidden.shape[0], self._config.num_heads, self._config.kv_lora_rank)
+        self._attend(step, layer, queries, latent, selection, mixed)
+        self._library.glm5_project_back(layer, hidden.shape[0], mixed.data_ptr(), hidden.data_ptr())
+        return hidden, selection
+
+    def _projected(
+        self, step: Step, index: int, hidden: Tensor, chooses: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Write the rows' cache entries; return queries and, where a full layer chooses, index queries and weights."""
+        config, layer, rows = self._config, self._layers[index].attention, hidden.shape[0]
+        queries = hidden.new_empty(rows, config.num_heads, config.kv_lora_rank + config.qk_rope_head_dim)
         index_queries = hidden.new_empty(rows, config.index_n_heads, config.index_head_dim) if chooses else None
         index_weights = hidden.new_empty(rows, config.index_n_heads) if chooses else None
-        latent = step.cache.latent(index)
         self._library.glm5_project(
             layer,
             _rows(step),
             hidden.data_ptr(),
-            latent.data_ptr(),
-            step.cache.index_keys(index).data_ptr() if full is not None else None,
+            step.cache.latent(index).data_ptr(),
+            step.cache.index_keys(index).data_ptr() if layer.index_heads else None,
             queries.data_ptr(),
             index_queries.data_ptr() if index_queries is not None else None,
             index_weights.data_ptr() if index_weights is not None else None,
         )
-        if index_queries is not None and index_weights is not None:
-            selection = select_rows(step, index, index_queries, index_weights)
-        mixed = hidden.new_empty(rows, config.num_heads, config.kv_lora_rank)
-        self._attend(step, layer, queries, latent, selection, mixed)
-        self._library.glm5_project_back(layer, rows, mixed.data_ptr(), hidden.data_ptr())
-        return hidden, selection
+        return queries, index_queries, index_weights
 
     def _attend(
         self, step: Step, layer: native.Attention, queries: Tensor, latent: Tensor, selection: Selection, mixed: Tensor

@@ -105,6 +105,12 @@ def test_narrow_and_wide_registers_give_the_same_bits(kernels: NativeKernels) ->
     assert torch.equal(narrow.mlp(rows, gate_up, down), wide.mlp(rows, gate_up, down))
 
 
+def test_a_library_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch, kernels: NativeKernels) -> None:
+    monkeypatch.setattr(native, "sizeof", lambda _: 1)
+    with pytest.raises(AttributeError, match="install the project again"):
+        native.declared(kernels.library)
+
+
 def test_weights_kept_in_bfloat16_give_the_bits_of_float32(tmp_path: Path) -> None:
     make_reference(tmp_path / "own").model.bfloat16().save_pretrained(tmp_path / "half")
     half, wide = serve(tmp_path / "half"), serve(tmp_path / "half", widens=False)

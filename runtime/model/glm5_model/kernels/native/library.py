@@ -3,7 +3,7 @@
 import ctypes
 import functools
 import logging
-from ctypes import POINTER, Structure, c_float, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_float, c_int64, c_void_p, sizeof
 from pathlib import Path
 
 import torch
@@ -72,13 +72,20 @@ def library() -> ctypes.CDLL | None:
     path = Path(__file__).parent / f"{_BUILDS.get(torch.backends.cpu.get_cpu_capability(), 'none')}.so"
     try:
         return declared(ctypes.CDLL(str(path)))
-    except OSError as error:
+    except (OSError, AttributeError) as error:
         log.warning("no compiled kernels, everything on the CPU takes several times as long cause=%s", error)
         return None
 
 
 def declared(found: ctypes.CDLL) -> ctypes.CDLL:
-    """Return `found` with the types of its functions."""
+    """Return `found` with the types of its functions.
+
+    Raises:
+        AttributeError: it is of other sources.
+    """
+    found.glm5_sizes.restype = c_int64
+    if found.glm5_sizes() != sizeof(Attention) * 1000000 + sizeof(Router) * 1000 + sizeof(Rows):
+        raise AttributeError(f"{found._name} was compiled from other sources; install the project again")
     for name, arguments in _FUNCTIONS.items():
         function = getattr(found, name)
         function.argtypes, function.restype = arguments, None
