@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM
 from transformers.models.glm_moe_dsa import modeling_glm_moe_dsa as theirs
 
-from glm5_model import layer_attention, transformer
+from glm5_model import layer_attention
 from glm5_model.batch import Batch, SequenceRows
 from glm5_model.cache import PAGE_SIZE, PagedCache
 from glm5_model.checkpoint import load_attention, load_experts
@@ -74,7 +74,7 @@ class Ours:
         cache, table = PagedCache(self.config, pages, torch.float32), torch.arange(pages)
         noted = _Notes(self.config)
         logits = []
-        with noted.taken():
+        with noted.taken(self._model):
             for start in range(0, length, chunk):
                 part = ids[start : start + chunk]
                 noted.rows = part.shape[0]
@@ -93,21 +93,22 @@ class _Notes:
     routed: list[Tensor] = field(default_factory=list)
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
+    def taken(self, model: Transformer) -> Iterator[None]:
         """Note what is chosen meanwhile."""
-        select, route = layer_attention.select, transformer.route
+        layers = model._layers
+        select, route = layer_attention.select, layers.route
 
         def selecting(*arguments: Any) -> Tensor:
             slots = select(*arguments)
             self.selected.append(slots[:, : self.config.index_topk].clone())  # on such pages a slot is a position
             return slots
 
-        def routing(*arguments: Any) -> tuple[Tensor, Tensor]:
-            chosen, gates = route(*arguments)
+        def routing(index: int, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            normed, chosen, gates = route(index, hidden)
             self.routed.append(chosen[: self.rows].clone())
-            return chosen, gates
+            return normed, chosen, gates
 
-        with mock.patch.object(layer_attention, "select", selecting), mock.patch.object(transformer, "route", routing):
+        with mock.patch.object(layer_attention, "select", selecting), mock.patch.object(layers, "route", routing):
             yield
 
     def choices(self, length: int) -> Choices:
