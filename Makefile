@@ -11,8 +11,11 @@ CLUSTER := WHEELS=$(WHEELS) PYTHONPATH=tests $(BIN)/python -m cluster
 
 BUF := $(VENV)/buf/node_modules/.bin/buf
 
+# Not the default before test_rolls.py is steady.
+KIND ?= no
+
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev up check format test test-long generate kube cluster kind kind-down test-e2e clean
+.PHONY: help install install-dev up check format test test-long generate kube cluster kind kind-down test-e2e able clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,8 +74,13 @@ generate: install-dev ## protobuf modules, CRDs, what charts and docs say of the
 	$(BIN)/python tools/gen_settings_doc.py
 	$(BIN)/python tools/gen_metrics.py
 
-test: check kube ## everything but the long repetitions
+able: install-dev
+	@[ "$(KIND)" = no ] || $(CLUSTER) able
+
+test: able check kube ## everything but the long repetitions; KIND=yes runs the kind cluster's tests too, KIND=keep keeps it
 	$(BIN)/python -m pytest -m "not long and not e2e" --reruns 1 --durations 15
+	@if [ "$(KIND)" = no ]; then echo "KIND=no: the tests in the kind cluster were left out"; else $(MAKE) test-e2e; fi
+	@[ "$(KIND)" != yes ] || $(MAKE) kind-down
 
 test-long: install-dev ## the long repetitions alone
 	$(BIN)/python -m pytest -m long -rP
@@ -90,7 +98,7 @@ kind-down: $(BIN)/python ## remove the cluster and what was started for it
 	@$(CLUSTER) down
 
 test-e2e: cluster ## the tests in the kind cluster
-	WHEELS=$(WHEELS) $(BIN)/python -m pytest -m e2e
+	WHEELS=$(WHEELS) $(BIN)/python -m pytest -m e2e --reruns 1 --durations 15
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -20,17 +20,23 @@ SCRIPT = (Path(__file__).parent / "e2e" / "files" / "asker.py").read_text()
 ANSWERS = "answers.json"
 MODEL = "toy"
 ONCE = {"plain": 1, "sse": 1, "grpc": 1, "grpc-stream": 1}
+LONG, WIDE = 40, 500
+"""Tokens of the longest answer, and of the longest prompt, which is the last."""
 Tokens = list[int]
 
 
-def questions(count: int, longest: int = 24) -> list[Object]:
-    """Return bodies of /v1/completions: short and long prompts with their seeds; the first answer is long."""
+def questions(count: int) -> list[Object]:
+    """Return bodies of /v1/completions: short and long prompts with their seeds; the first answer is long.
+
+    The last prompt is so long that prefill workers, which have done with the others at once, are busy with it.
+    """
     generator = random.Random(5)
-    return [_question(generator, number, longest if number == 0 else 4 + number % 13) for number in range(count)]
+    narrow = [(3 + number * 37 % 190, 2 + number % 5 if number else LONG) for number in range(count - 1)]
+    return [_question(generator, number, *sizes) for number, sizes in enumerate([*narrow, (WIDE, 2)])]
 
 
-def _question(generator: random.Random, seed: int, max_tokens: int) -> Object:
-    prompt = [generator.randrange(256) for _ in range(3 + seed * 37 % 190)]
+def _question(generator: random.Random, seed: int, length: int, max_tokens: int) -> Object:
+    prompt = [generator.randrange(256) for _ in range(length)]
     fields = {"temperature": 0.8, "ignore_eos": True, "return_token_ids": True}
     return {"model": MODEL, "prompt": prompt, "seed": seed, "max_tokens": max_tokens, **fields}
 
@@ -46,6 +52,10 @@ class Said:
     tokens: tuple[int, ...] = ()
     finish: str = ""
     error: str = ""
+
+
+QUESTIONS = questions(14)
+"""Asked by every test, so that there is one reference for each model."""
 
 
 def read(text: str) -> list[Said]:

@@ -1,36 +1,25 @@
-"""Constant load from a pod of the cluster, and what became of the pods that left meanwhile."""
+"""Constant load from a pod of the cluster, and what is wrong with the answers."""
 
 from __future__ import annotations
 
-import re
 from types import TracebackType
 from typing import Self
 
-import httpx
-
 import support_asker
 from cluster import kind_cluster
-from support_asker import Said, Tokens
-from support_kind import Object, Repeated, Served, apply, wait_for
-
-POD = "load"
-LAST_LOOKS = 3
-PROOFS = {
-    "gateway": "glm5_requests_in_flight",
-    "decode": "glm5_requests_in_flight",
-    "prefill": "glm5_requests_in_flight",
-    "experts": "glm5_experts_streams",
-}
-"""Role to the metric that says how many streams a process has open."""
+from support_asker import QUESTIONS, Said, Tokens
+from support_kind import Served, apply, wait_for
 
 
 class Load:
     """A pod that asks without pause, in every way; as a context manager it asks inside the block."""
 
-    def __init__(self, namespace: str, service: str, asked: list[Object], ways: dict[str, int]) -> None:
-        self._namespace = namespace
-        plan = {"http": service, "grpc": f"{service}:9000", "questions": asked, "ways": ways, "step": 5}
-        self._pod = support_asker.pod(POD, namespace, plan)
+    def __init__(self, name: str, served: Served, ways: dict[str, int], wide: dict[str, int]) -> None:
+        """Take how many clients of each way ask all questions, and how many ask the last one alone."""
+        self._name, self._namespace = name, served.namespace
+        address = {"http": served.name, "grpc": f"{served.name}:9000"}
+        plan = {**address, "questions": QUESTIONS, "ways": ways, "last": wide, "step": 5}
+        self._pod = support_asker.pod(name, served.namespace, plan)
         self._read = 0
 
     def __enter__(self) -> Self:
@@ -41,7 +30,7 @@ class Load:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        kind_cluster.kubectl("delete", "pod", "-n", self._namespace, POD, "--grace-period=1")
+        kind_cluster.kubectl("delete", "pod", "-n", self._namespace, self._name, "--grace-period=1")
 
     def fresh(self, at_least: int = 0) -> list[Said]:
         """Return the answers since the last call, once there are `at_least` so many."""
@@ -51,7 +40,7 @@ class Load:
         return found
 
     def _said(self) -> list[Said]:
-        return support_asker.read(kind_cluster.kubectl("logs", "-n", self._namespace, POD))
+        return support_asker.read(kind_cluster.kubectl("logs", "-n", self._namespace, self._name))
 
 
 def faults(said: list[Said], *models: list[Tokens]) -> list[str]:
@@ -63,40 +52,3 @@ def faults(said: list[Said], *models: list[Tokens]) -> list[str]:
         elif list(one.tokens) not in [model[one.question] for model in models]:
             found.append(f"{one.way} question {one.question} at {one.begun:.1f}: tokens of no model: {one.tokens}")
     return found
-
-
-class Streams(Repeated):
-    """Looks again and again how many streams each pod has open; as a context manager, inside the block."""
-
-    def __init__(self, served: Served) -> None:
-        super().__init__(self._look_at_all)
-        self._served = served
-        self._looks: dict[str, list[float]] = {}
-        """Pod to the number of streams at each look up to the first at which it had been told to leave."""
-        self._leaving: set[str] = set()
-
-    def __enter__(self) -> Self:
-        self._look_at_all()
-        return super().__enter__()
-
-    def last(self, pod: str) -> float:
-        """Return the most streams that a pod had at the last looks when it was told to leave; -1 if nobody looked."""
-        return max(self._looks.get(pod, [-1.0])[-LAST_LOOKS:])
-
-    def _look_at_all(self) -> None:
-        for pod in self._served.pods():
-            name, role = pod["metadata"]["name"], pod["metadata"]["labels"]["serving.glm5.io/role"]
-            if name in self._leaving:
-                continue
-            if "deletionTimestamp" in pod["metadata"]:
-                self._leaving.add(name)
-            if (found := self._metric(name, PROOFS[role])) is not None:
-                self._looks.setdefault(name, []).append(found)
-
-    def _metric(self, pod: str, metric: str) -> float | None:
-        """Return the sum of a metric over its labels; None if the process does not answer."""
-        try:
-            page = self._served.admin(pod, "/metrics").text
-        except httpx.HTTPError:
-            return None
-        return sum(map(float, re.findall(rf"^{metric}(?:{{.*}})? (\S+)$", page, re.MULTILINE)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -31,10 +32,10 @@ class Event:
 
 
 class Watch:
-    """A watch of a list; as a context manager it hears every change inside the block."""
+    """A watch of a list; as a context manager it hears every change inside the block, and tells `heard` at once."""
 
-    def __init__(self, path: str, selector: str = "") -> None:
-        self._path, self._selector = path, selector
+    def __init__(self, path: str, selector: str = "", heard: Callable[[Event], None] = lambda event: None) -> None:
+        self._path, self._selector, self._heard = path, selector, heard
         self._events: list[Event] = []
         self._stop = threading.Event()
         self._client: httpx.Client | None = None
@@ -44,6 +45,8 @@ class Watch:
         found = get(self._path, labelSelector=self._selector)
         self._events = [Event(time.monotonic(), "ADDED", one) for one in found["items"]]
         self._version = found["metadata"]["resourceVersion"]
+        for event in self._events:
+            self._heard(event)
         self._thread.start()
         return self
 
@@ -76,6 +79,7 @@ class Watch:
                     raise RuntimeError(f"the watch of {self._path} lost events: {line}")
                 self._version = event["object"]["metadata"]["resourceVersion"]
                 self._events.append(Event(time.monotonic(), event["type"], event["object"]))
+                self._heard(self._events[-1])
 
 
 def gone(events: list[Event]) -> set[str]:

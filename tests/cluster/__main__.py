@@ -7,10 +7,11 @@ import signal
 import sys
 from collections.abc import Callable
 
-from cluster import cache, demo, helm, images, kind_cluster, kind_tool, kube, node_image
+from cluster import cache, demo, helm, images, kind_cluster, kind_tool, kube, node_image, preflight
 from cluster.errors import StepError
 
 STEPS: dict[str, tuple[Callable[[], None], str]] = {
+    "able": (preflight.main, "say what this machine lacks for the cluster"),
     "kube": (kube.main, "build Kubernetes and etcd as one binary"),
     "helm": (helm.main, "build helm"),
     "kind": (kind_tool.main, "build kind"),

@@ -20,20 +20,25 @@ def install(*packages: str) -> None:
     Raises:
         StepError: this is no Debian, the user is not root, or a package cannot be had.
     """
-    absent = [name for name in packages if not _is_installed(name)]
-    if not absent:
+    missing = absent(*packages)
+    if not missing:
         return
-    command = f"apt-get install {' '.join(absent)}"
+    command = f"apt-get install {' '.join(missing)}"
     if shutil.which("apt-get") is None:
         raise StepError("packages", "no apt-get here", f"install the equivalent of: {command}")
     if os.geteuid() != 0:
         raise StepError("packages", "only root can install", f"run as root: {command}")
-    shell.say(f"packages: installing {' '.join(absent)}")
+    shell.say(f"packages: installing {' '.join(missing)}")
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     with cache.locked("packages"):
         shell.run("packages", ["apt-get", "update", "-q"], env=quiet)
         options = ["-q", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"]
-        shell.run("packages", ["apt-get", "install", *options, *absent], env=quiet)
+        shell.run("packages", ["apt-get", "install", *options, *missing], env=quiet)
+
+
+def absent(*packages: str) -> list[str]:
+    """Return those of `packages` that are not installed."""
+    return [name for name in packages if not _is_installed(name)]
 
 
 def _is_installed(package: str) -> bool:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cluster import cache, capabilities, debian, shell
+from cluster import cache, capabilities, debian, footprint, shell
 from cluster.errors import StepError
 
 READY_SECONDS = 120.0
@@ -31,13 +31,14 @@ def ensure() -> None:
 
 
 def stop() -> None:
-    """End the engine that `ensure` started, with all its containers; one that was there before is left alone."""
+    """End the engine that `ensure` started, with all that it brought; one that was there before is left alone."""
     pid = _own_pid()
-    if pid is None:
-        return
-    shell.say("engine: stopping")
-    os.kill(pid, signal.SIGTERM)
-    _wait_for(lambda: not Path(f"/proc/{pid}").exists(), STOP_SECONDS, "did not end after SIGTERM")
+    if pid is not None:
+        shell.say("engine: stopping")
+        os.kill(pid, signal.SIGTERM)
+        _wait_for(lambda: not Path(f"/proc/{pid}").exists(), STOP_SECONDS, "did not end after SIGTERM")
+    if not answers():
+        footprint.remove_since(_before())
 
 
 def docker(step: str, *args: str | Path, cwd: Path | None = None) -> None:
@@ -56,7 +57,8 @@ def _start() -> None:
     folder = cache.root() / "engine"
     folder.mkdir(exist_ok=True)
     _pid_file().unlink(missing_ok=True)
-    flags = ["--data-root", folder / "data", "--exec-root", "/run/glm5-docker", "--pidfile", _pid_file()]
+    footprint.note(_before())
+    flags = ["--data-root", folder / "data", "--exec-root", footprint.OURS, "--pidfile", _pid_file()]
     with cache.log_file(LOG).open("wb") as log:
         process = subprocess.Popen(
             ["dockerd", *map(str, flags), *_runtime_flags(folder)],
@@ -99,6 +101,11 @@ def _own_pid() -> int | None:
 
 def _pid_file() -> Path:
     return cache.root() / "engine" / "pid"
+
+
+def _before() -> Path:
+    """Return the note of what was there before the engine."""
+    return cache.root() / "engine" / "before.json"
 
 
 def _wait_for(holds: Callable[[], bool], seconds: float, what: str) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import pytest
 
@@ -17,6 +18,7 @@ from support_kind import Object, Served, claim_models, install_model, wait_for
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 MODEL = "toy-a"
 ROLES = ("prefill", "decode", "experts")
+PODS = 3
 ASCEND = "huawei.com/Ascend910"
 KINDS = {
     "nvidia": ("nvidia.com/gpu", {}),
@@ -42,27 +44,40 @@ def devices(node: str, resource: str, count: int, labels: dict[str, str]) -> Ite
             kind_cluster.kubectl("label", "node", node, *(f"{key}-" for key in labels))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_pods_go_where_their_devices_are(operator: None, namespace: str, kind: str) -> None:
-    resource, labels = KINDS[kind]
+def test_pods_go_where_their_devices_are(operator: None, namespace: str) -> None:
     install_model(MODEL, seed=1)
     claim_models(namespace)
-    here, elsewhere = kind_cluster.nodes()[1:]
-    other, labels_of_other = KINDS["ascend-a2" if kind == "ascend-a3" else "ascend-a3"]
-    served = Served(namespace)
+    nodes = dict(zip(("ascend-a2", "ascend-a3"), kind_cluster.nodes()[1:], strict=True))
+    with offers(nodes["ascend-a2"], "ascend-a2", "nvidia"), offers(nodes["ascend-a3"], "ascend-a3"):
+        served = {kind: demand(namespace, kind) for kind in KINDS}
+        for kind, one in served.items():
+            pods = wait_for(partial(scheduled, one, PODS), "as many pods as devices have a node")
+            assert {pod["spec"]["nodeName"] for pod in pods} == {nodes.get(kind, nodes["ascend-a2"])}
+            resource, _ = KINDS[kind]
+            assert {pod["spec"]["containers"][0]["resources"]["limits"][resource] for pod in pods} == {"1"}
+
+            # The fourth finds no device, though the other node may have some, and the deployment says so.
+            found = wait_for(partial(unschedulable, one), "a condition says what is lacking")
+            assert resource in found["message"]
+        kind_cluster.kubectl("delete", "glm5", "-n", namespace, "--all")
+
+
+@contextmanager
+def offers(node: str, *kinds: str) -> Iterator[None]:
+    """Let a node offer PODS devices of each kind inside the block."""
+    with ExitStack() as stack:
+        for resource, labels in (KINDS[kind] for kind in kinds):
+            stack.enter_context(devices(node, resource, PODS, labels))
+        yield
+
+
+def demand(namespace: str, kind: str) -> Served:
+    """Ask for a deployment of one pod more than there are devices."""
     sections: dict[str, Object] = {role: {"accelerator": {"type": kind, "count": 1}, "replicas": 1} for role in ROLES}
     sections["experts"] |= {"shards": 2}
-    with devices(here, resource, 3, labels), devices(elsewhere, other, 8, labels_of_other):
-        served.create(MODEL, **sections)
-        pods = wait_for(lambda: scheduled(served, 3), "as many pods as devices have a node")
-        assert {pod["spec"]["nodeName"] for pod in pods} == {here}
-        for pod in pods:
-            assert pod["spec"]["containers"][0]["resources"]["limits"][resource] == "1"
-
-        # The fourth finds no device, and the deployment says so.
-        found = wait_for(lambda: unschedulable(served), "a condition says what is lacking")
-        assert resource in found["message"]
-        kind_cluster.kubectl("delete", "glm5", "-n", namespace, served.name)
+    served = Served(namespace, kind)
+    served.create(MODEL, **sections)
+    return served
 
 
 def scheduled(served: Served, count: int) -> list[Object]:

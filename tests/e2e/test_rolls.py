@@ -1,53 +1,47 @@
-"""Every change of a deployment under constant load: no answer fails, none changes, no pod leaves but with its streams.
+"""One deployment under constant load while everything changes that may change: no answer fails, none is a mixture.
 
-A pod of the cluster asks over HTTP (whole and streamed) and gRPC, with retries off and connections reused. The tests
-share the deployment and the load and run in this order.
+The tests share the deployment and run in this order. Every answer of the load is in whole that of `glm5 up` on the old
+model or on the new one; retries are off, connections are reused.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
+from dataclasses import dataclass, field
 
-import httpx
 import pytest
 
 import support_asker
-from cluster import demo, images, kind_cluster, wheels
-from support_asker import Said, Tokens
-from support_kind import (
-    LABEL,
-    Repeated,
-    Served,
-    api,
-    claim_models,
-    connect,
-    get,
-    install_model,
-    model_section,
-    run_helm,
-    wait_for,
-)
-from support_load import Load, Streams, faults
-from support_watch import Watch, gone
+import support_connections
+import support_newer_operator
+from cluster import demo, wheels
+from support_asker import QUESTIONS, Said, Tokens
+from support_disturb import DyingOperators, corefile, other_tag, stopped_api_server
+from support_final import settled
+from support_kind import LABEL, Object, Served, claim_models, get, install_model, model_section, run_helm, wait_for
+from support_leaving import Leaving
+from support_load import Load, faults
+from support_watch import gone
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 OLD, NEW = "toy-a", "toy-b"
-DRAIN_SECONDS, PATIENT_SECONDS = 2, 600
-LONG = 60
-"""Tokens of the longest answer: more than are made in DRAIN_SECONDS."""
-QUESTIONS = support_asker.questions(13, longest=LONG)
-WAYS = {"plain": 2, "sse": 3, "grpc": 1, "grpc-stream": 2}
+DRAIN_SECONDS, PATIENT_SECONDS = 1, 600
+WAYS = {"plain": 1, "sse": 1, "grpc": 1, "grpc-stream": 1}
+WIDE = {"plain": 1, "sse": 1, "grpc": 1, "grpc-stream": 1}
+"""Clients that keep prefill workers busy: also one that shares the work with its successor already."""
+MORE = {"sse": 2, "grpc-stream": 2}
+"""So many more where there are more workers."""
+DETECTION_SECONDS = 10
+"""A starved machine shall not make living peers look dead: that is another test."""
 OUTAGE_SECONDS = 60.0
+ANSWERS = 1000
 AFTER = 20
 """Answers that are waited for after each change."""
+YOUNG_SECONDS = 5.0
+"""A pod that was ready for no longer may have had nothing to do yet."""
 
 
 @dataclass
@@ -59,7 +53,10 @@ class Scene:
     old: list[Tokens]
     new: list[Tokens]
     answers: int = 0
-    longest: float = 0.0
+    outlasted: bool = False
+    """Whether an answer went on for longer than the drainSeconds of a worker that left."""
+    before: Object = field(default_factory=dict)
+    """The operator's objects before the first roll of the model."""
 
 
 @pytest.fixture(scope="module")
@@ -76,43 +73,70 @@ def scene(models: tuple[list[Tokens], list[Tokens]], module_namespace: str) -> I
     """The deployment of examples/toy.yaml under load."""
     claim_models(module_namespace)
     served = Served(module_namespace)
-    # A starved machine shall not make living peers look dead: that is another test.
     served.create(
-        OLD, decode={"drainSeconds": DRAIN_SECONDS}, gateway={"drainSeconds": PATIENT_SECONDS}, detectionSeconds=30
+        OLD,
+        decode={"drainSeconds": DRAIN_SECONDS},
+        gateway={"drainSeconds": PATIENT_SECONDS},
+        detectionSeconds=DETECTION_SECONDS,
     )
     served.wait_ready()
-    with Load(module_namespace, served.name, QUESTIONS, WAYS) as load:
+    with cached_names(), Load("load", served, WAYS, WIDE) as load:
         yield Scene(served, load, *models)
 
 
-def change(scene: Scene, act: Callable[[], None], *, leave: bool = True, idle: bool = False) -> set[str]:
+def change(scene: Scene, act: Callable[[], None], *, leave: bool = True, users: bool = True) -> set[str]:
     """Act, wait until the spec is realised, and judge every answer until then; return the pods that left.
 
     Args:
         scene: the deployment and its load.
         act: what is done.
         leave: whether pods have to leave.
-        idle: whether pods may leave that hold no stream.
+        users: whether shards and prefill workers have users still when they leave: of a model that is rolled out the
+            decode workers go too.
     """
-    wait_for(lambda: busy(scene.served), "every gateway and decode worker has a stream")
-    pods = Watch(f"/api/v1/namespaces/{scene.served.namespace}/pods", f"{LABEL}={scene.served.name}")
-    with pods, Streams(scene.served) as streams:
+    wait_for(lambda: busy(scene.served), "every gateway and worker has a stream")
+    with Leaving(scene.served) as leaving:
         act()
         scene.served.wait_ready()
         wait_for(lambda: not going(scene.served), "all that shall go is gone")
-    judge(scene, scene.load.fresh(AFTER))
-    left = gone(pods.events)
-    # Between two prompts a prefill worker holds nothing.
-    held = {name: streams.last(name) for name in left if "-prefill-" not in name}
-    assert idle or [name for name, count in held.items() if count <= 0] == [], f"streams of pods that left: {held}"
+    connections = support_connections.seen(scene.served, [event.live for event in leaving.pods.events])
+    assert support_connections.forbidden(scene.served, connections) == []
+    said = scene.load.fresh(AFTER)
+    judge(scene, said)
+    scene.outlasted |= outlasted(said, [one.told_at for one in leaving.farewells.values() if one.role == "decode"])
+    left = gone(leaving.pods.events)
+    farewells = {name: leaving.farewells[name] for name in left}
+    old = {name: one for name, one in farewells.items() if one.ready_seconds > YOUNG_SECONDS}
+    idle = [name for name, one in old.items() if one.held < 1 and (users or one.role in ("gateway", "decode"))]
+    assert idle == [], f"of {farewells}"
     assert bool(left) == leave, left
     return left
+
+
+def outlasted(said: list[Said], told: list[float]) -> bool:
+    """Return whether an answer ran when a decode worker was told to leave, and still did when its patience was over."""
+    moments = [at + time.time() - time.monotonic() for at in told]
+    return any(one.begun < at and one.begun + one.seconds > at + DRAIN_SECONDS for one in said for at in moments)
+
+
+@contextmanager
+def more(scene: Scene, ways: dict[str, int], wide: dict[str, int]) -> Iterator[None]:
+    """Let more clients ask inside the block."""
+    with Load("more", scene.served, ways, wide) as load:
+        yield
+        judge(scene, load.fresh(1))
+
+
+@contextmanager
+def cached_names() -> Iterator[None]:
+    """Let the cluster's DNS answer from what it knew up to half a minute ago, names of pods too."""
+    with corefile(lambda text: re.sub(r"\n *disable (success|denial) cluster.local", "", text)):
+        yield
 
 
 def judge(scene: Scene, said: list[Said]) -> None:
     """Assert that every answer is whole, and of one model."""
     scene.answers += len(said)
-    scene.longest = max(scene.longest, *(one.seconds for one in said))
     wrong = faults(said, scene.old, scene.new)
     assert wrong == [], f"{len(wrong)} of {len(said)} answers"
 
@@ -129,8 +153,9 @@ def begun_from_now_on(scene: Scene) -> list[Said]:
 
 
 def busy(served: Served) -> bool:
-    """Return whether every gateway and every decode worker has something to do."""
-    return all(served.state(pod)["in_flight"] for role in ("gateway", "decode") for pod in served.names(role))
+    """Return whether every gateway and every worker that is ready has something to do."""
+    pods = [pod["metadata"]["name"] for role in ("gateway", "prefill", "decode") for pod in served.ready(role)]
+    return all(served.state(pod)["in_flight"] for pod in pods)
 
 
 def going(served: Served) -> list[str]:
@@ -140,12 +165,14 @@ def going(served: Served) -> list[str]:
 def test_decode_workers_are_added_and_taken_away(scene: Scene) -> None:
     change(scene, lambda: scene.served.patch(decode={"replicas": 4}), leave=False)
     assert len(scene.served.ready("decode")) == 4
-    assert len(change(scene, lambda: scene.served.patch(decode={"replicas": 2}))) == 2
+    with more(scene, ways=MORE, wide={}):
+        assert len(change(scene, lambda: scene.served.patch(decode={"replicas": 2}))) == 2
 
 
 def test_a_prefill_worker_is_added_and_taken_away(scene: Scene) -> None:
     change(scene, lambda: scene.served.patch(prefill={"replicas": 2}), leave=False)
-    assert len(change(scene, lambda: scene.served.patch(prefill={"replicas": 1}))) == 1
+    with more(scene, ways={}, wide=MORE):
+        assert len(change(scene, lambda: scene.served.patch(prefill={"replicas": 1}))) == 1
 
 
 def test_a_gateway_is_added_and_taken_away(scene: Scene) -> None:
@@ -161,15 +188,25 @@ def test_shards_become_eight_and_four_again(scene: Scene) -> None:
     assert len([name for name in gone if "-experts-" in name]) == 8
 
 
-def test_a_setting_is_changed(scene: Scene) -> None:
-    """Also what rolls of the model need: nobody takes over from the last worker of a model, so it has to have time."""
-    before = set(scene.served.names("decode"))
-    assert before <= change(scene, lambda: scene.served.patch(decode={"drainSeconds": PATIENT_SECONDS}))
+def test_a_bad_image_stops_the_roll_and_a_good_one_goes_on(scene: Scene) -> None:
+    """With it a setting changes that rolls of the model need: nobody takes over from the last worker of a model."""
+    before = set(scene.served.names())
+    workers = {pod["metadata"]["name"] for pod in scene.served.pods("decode")}
+    good = {role: other_tag(role) for role in ("runtime", "gateway")}
+
+    def bad_then_good() -> None:
+        scene.served.patch(images={"runtime": "glm5-serve/runtime:missing"}, decode={"drainSeconds": PATIENT_SECONDS})
+        found = wait_for(lambda: stuck(scene.served), "the condition says that the image is missing")
+        assert "glm5-serve/runtime:missing" in found["message"]
+        assert workers <= {pod["metadata"]["name"] for pod in scene.served.ready("decode")}
+        scene.served.patch(images=good)
+
+    assert change(scene, bad_then_good) == before
 
 
 def test_a_new_model_takes_the_place_of_the_old_one(scene: Scene) -> None:
-    before = set(scene.served.names())
-    gone = change(scene, lambda: scene.served.patch(model=model_section(NEW)))
+    before, scene.before = set(scene.served.names()), settled(scene.served)
+    gone = change(scene, lambda: scene.served.patch(model=model_section(NEW)), users=False)
     assert gone == before
     assert faults(begun_from_now_on(scene), scene.new) == []
 
@@ -177,53 +214,50 @@ def test_a_new_model_takes_the_place_of_the_old_one(scene: Scene) -> None:
 def test_a_roll_is_reverted_in_the_middle(scene: Scene) -> None:
     def there_and_back() -> None:
         scene.served.patch(model=model_section(OLD))
-        wait_for(lambda: rolling(scene.served), "both revisions of decode workers are there")
+        wait_for(lambda: rolling(scene.served) and busy(scene.served), "decode workers of both revisions work")
         scene.served.patch(model=model_section(NEW))
 
-    change(scene, there_and_back, idle=True)  # some were Ready only just now
+    change(scene, there_and_back, users=False)
     assert faults(begun_from_now_on(scene), scene.new) == []
 
 
-def test_new_images_take_the_place_of_old_ones(scene: Scene) -> None:
-    before = set(scene.served.names())
-    wanted = {role: other_tag(role) for role in ("runtime", "gateway")}
-    gone = change(scene, lambda: scene.served.patch(images=wanted))
-    assert gone == before
+def test_operators_that_die_after_every_second_write_end_with_the_same_objects(scene: Scene) -> None:
+    with DyingOperators(writes=2) as operators:
+        change(scene, lambda: scene.served.patch(model=model_section(OLD)), users=False)
+    assert len(operators.deaths) >= 8
+    assert faults(begun_from_now_on(scene), scene.old) == []
+    assert settled(scene.served) == scene.before
 
 
-def test_a_bad_image_stops_the_roll_and_a_good_one_goes_on(scene: Scene) -> None:
-    before = {pod["metadata"]["name"] for pod in scene.served.pods("decode")}
-
-    scene.served.patch(images={"runtime": "glm5-serve/runtime:missing", "pullPolicy": "Never"})
-    found = wait_for(lambda: stuck(scene.served), "the condition says that the image is missing")
-    assert "glm5-serve/runtime:missing" in found["message"]
-    assert before <= {pod["metadata"]["name"] for pod in scene.served.ready("decode")}
-
-    change(scene, lambda: scene.served.patch(images={"runtime": images.tag("runtime"), "pullPolicy": "IfNotPresent"}))
-
-
-def test_another_operator_takes_over_and_changes_no_pod(scene: Scene) -> None:
-    uids = {pod["metadata"]["uid"] for pod in scene.served.pods()}
+def test_an_operator_that_renders_pods_otherwise_changes_none(scene: Scene) -> None:
+    uids, before = {pod["metadata"]["uid"] for pod in scene.served.pods()}, settled(scene.served)
+    name = support_newer_operator.build()
 
     def upgrade() -> None:
         chart = wheels.REPOSITORY / "charts" / "glm5-operator"
-        values = ["--reuse-values", "--set", f"image.tag={tag_of_operator()}", "--set", "log.level=debug"]
+        values = ["--reuse-values", "--set", f"image.tag={name.partition(':')[2]}", "--set", "log.level=debug"]
         where = ["--namespace", demo.OPERATOR_NAMESPACE]
         run_helm("upgrade", "glm5-operator", chart, *where, *values, "--wait", "--timeout=5m")
 
     change(scene, upgrade, leave=False)
+    # What it makes anew has the annotation: it does render otherwise, and acts.
+    other = Served(scene.served.namespace, "other")
+    other.create(OLD, **{role: {"replicas": 0} for role in ("gateway", "prefill", "decode", "experts")})
+    other.wait_ready()
+    assert set(map(annotated, templates(other))) == {True}
     assert {pod["metadata"]["uid"] for pod in scene.served.pods()} == uids
+    assert settled(scene.served) == before
 
 
 def test_an_outage_of_the_api_server_is_noticed_by_nobody(scene: Scene) -> None:
-    restarts = restarts_of_operators()
+    restarts = wait_for(restarts_of_operators, "two operators and no other")
     pods = {pod["metadata"]["uid"] for pod in scene.served.pods()}
 
     with stopped_api_server():
         time.sleep(OUTAGE_SECONDS)
     scene.served.patch(service={"annotations": {"outage": "over"}})
     changed = time.monotonic()
-    wait_for(lambda: "outage" in annotations(scene.served), "the change is acted on")
+    wait_for(lambda: "outage" in annotations_of(scene.served), "the change is acted on")
 
     assert time.monotonic() - changed < 15
     judge(scene, scene.load.fresh(AFTER))
@@ -231,124 +265,24 @@ def test_an_outage_of_the_api_server_is_noticed_by_nobody(scene: Scene) -> None:
     assert {pod["metadata"]["uid"] for pod in scene.served.pods()} == pods
 
 
-def test_names_that_are_cached_for_half_a_minute_mislead_nobody(scene: Scene) -> None:
-    with corefile(lambda text: re.sub(r"\n *disable (success|denial) cluster.local", "", text)):
-        change(scene, lambda: scene.served.patch(decode={"replicas": 3}), leave=False)
-        assert len(change(scene, lambda: scene.served.patch(decode={"replicas": 2}))) == 1
-
-
-def test_operators_that_die_after_every_third_write_still_roll(scene: Scene) -> None:
-    old_now = scene.served.live()["spec"]["model"]["revision"] == OLD
-    name, answers = (NEW, scene.new) if old_now else (OLD, scene.old)
-    with DyingOperators(writes=3) as operators:
-        change(scene, lambda: scene.served.patch(model=model_section(name)))
-    assert len(operators.deaths) >= 8
-    assert faults(begun_from_now_on(scene), answers) == []
-
-
 def test_the_load_was_what_it_should_be(scene: Scene) -> None:
-    judge(scene, scene.load.fresh(1))
-    assert scene.answers >= 1000
-    assert scene.longest > DRAIN_SECONDS
-
-
-@contextmanager
-def corefile(edit: Callable[[str], str]) -> Iterator[None]:
-    """Run the cluster's DNS with an edited configuration inside the block."""
-    where = ["-n", "kube-system", "configmap", "coredns"]
-    before = kind_cluster.kubectl("get", *where, "-o", "jsonpath={.data.Corefile}")
-    assert edit(before) != before
-    try:
-        configure_dns(edit(before))
-        yield
-    finally:
-        configure_dns(before)
-
-
-def configure_dns(text: str) -> None:
-    body = json.dumps({"data": {"Corefile": text}})
-    kind_cluster.kubectl("patch", "-n", "kube-system", "configmap", "coredns", "--type=merge", "-p", body)
-    where = ["-n", "kube-system", "deployment/coredns"]
-    kind_cluster.kubectl("rollout", "restart", *where)
-    kind_cluster.kubectl("rollout", "status", *where, "--timeout=300s", timeout_seconds=330)
-
-
-@contextmanager
-def stopped_api_server() -> Iterator[None]:
-    """Stop the API server inside the block: its kubelet loses the manifest and ends it."""
-    node = kind_cluster.nodes()[0]
-    here, away = "/etc/kubernetes/manifests/kube-apiserver.yaml", "/etc/kubernetes/kube-apiserver.yaml"
-    in_node(node, "mv", here, away)
-    try:
-        wait_for(lambda: not api_answers(), "the API server is away")
-        yield
-    finally:
-        in_node(node, "mv", away, here)
-        # Connections from before may hang in the forwarded port: whoever waits on one measures that.
-        wait_for(api_answers, "the API server is back")
-        api().close()
-        api.cache_clear()
-
-
-def api_answers() -> bool:
-    try:
-        with connect(5) as fresh:
-            return fresh.get("/readyz").status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-def in_node(node: str, *command: str) -> None:
-    subprocess.run(["docker", "exec", node, *command], check=True, capture_output=True, timeout=60)
+    """A slow machine asks on until there are as many answers as there shall be at least."""
+    assert scene.outlasted
+    while scene.answers < ANSWERS:
+        judge(scene, scene.load.fresh(AFTER))
 
 
 def restarts_of_operators() -> dict[str, int]:
-    """Return how often the container of each operator was started again."""
+    """Return how often the container of each of the two operators was started again; empty while others are there."""
     pods = get(f"/api/v1/namespaces/{demo.OPERATOR_NAMESPACE}/pods")["items"]
-    return {pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods}
+    found = {pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods}
+    return found if len(found) == 2 else {}
 
 
-def annotations(served: Served) -> dict[str, str]:
+def annotations_of(served: Served) -> dict[str, str]:
     """Return the annotations of the Service for clients."""
     found = get(f"/api/v1/namespaces/{served.namespace}/services/{served.name}")
     return dict(found["metadata"].get("annotations", {}))
-
-
-class DyingOperators(Repeated):
-    """Operators that end after some writes, and then make room at once for another: inside the block."""
-
-    def __init__(self, writes: int) -> None:
-        super().__init__(self._replace)
-        self._writes = writes
-        self.deaths: set[tuple[str, str]] = set()
-        """(pod, time) of each end."""
-
-    def __enter__(self) -> Self:
-        set_failpoint(f"={self._writes}")
-        return super().__enter__()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        super().__exit__(kind, error, trace)
-        set_failpoint("-")
-
-    def _replace(self) -> None:
-        for pod in get(f"/api/v1/namespaces/{demo.OPERATOR_NAMESPACE}/pods")["items"]:
-            status = (pod["status"].get("containerStatuses") or [{}])[0]
-            ends = [status.get(key, {}).get("terminated") for key in ("state", "lastState")]
-            self.deaths |= {(pod["metadata"]["uid"], end["finishedAt"]) for end in ends if end}
-            # The kubelet would wait longer and longer before it starts it again.
-            if "waiting" in status.get("state", {}) and any(ends):
-                name = pod["metadata"]["name"]
-                api().delete(f"/api/v1/namespaces/{demo.OPERATOR_NAMESPACE}/pods/{name}?gracePeriodSeconds=0")
-
-
-def set_failpoint(value: str) -> None:
-    """Set or remove (with "-") the variable that ends operators after some writes, and wait for the new ones."""
-    where = ["-n", demo.OPERATOR_NAMESPACE, "deployment/glm5-operator"]
-    kind_cluster.kubectl("set", "env", *where, f"GLM5_OPERATOR_FAILPOINT_WRITE{value}")
-    kind_cluster.kubectl("rollout", "status", *where, "--timeout=300s", timeout_seconds=330)
 
 
 def rolling(served: Served) -> bool:
@@ -362,15 +296,11 @@ def stuck(served: Served) -> dict[str, str]:
     return found if found.get("reason") == "ImagePullFailed" else {}
 
 
-def other_tag(image: str) -> str:
-    """Return another name of an image, on the nodes too: for Kubernetes it is another image."""
-    name = images.tag(image).replace(":dev", ":next")
-    subprocess.run(["docker", "tag", images.tag(image), name], check=True, timeout=60)
-    for node in kind_cluster.nodes()[1:]:
-        full = [f"docker.io/{one}" for one in (images.tag(image), name)]
-        in_node(node, "ctr", "-n", "k8s.io", "images", "tag", "--force", *full)
-    return name
+def templates(served: Served) -> list[Object]:
+    """Return the pod templates of a deployment's Deployments."""
+    path = f"/apis/apps/v1/namespaces/{served.namespace}/deployments"
+    return [one["spec"]["template"] for one in get(path, labelSelector=f"{LABEL}={served.name}")["items"]]
 
 
-def tag_of_operator() -> str:
-    return other_tag("operator").partition(":")[2]
+def annotated(template: Object) -> bool:
+    return support_newer_operator.ANNOTATION in template["metadata"].get("annotations", {})

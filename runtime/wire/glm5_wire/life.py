@@ -32,6 +32,8 @@ S = TypeVar("S", bound=RoleSettings)
 
 _LOOK_SECONDS = 1.0
 """How often a process that serves looks whether it still is ready; one that does not yet looks ten times as often."""
+_CONNECTION_SECONDS = 20.0
+"""Age of a gRPC connection to a gateway at which its client makes a new one: to another gateway, where one has come."""
 
 
 class RoleService(Protocol):
@@ -66,7 +68,12 @@ class Life:
         self.progress: Callable[[], int] = lambda: self.beat.count
         """Counter sent to watchers; a role with a step thread replaces it by that thread's."""
         self.server = RpcServer(
-            settings.host, settings.grpc_port, settings.detection_seconds, socket_path(settings), settings.told_host
+            settings.host,
+            settings.grpc_port,
+            settings.detection_seconds,
+            socket_path(settings),
+            settings.told_host,
+            _CONNECTION_SECONDS if settings.role == "gateway" else None,
         )
         wants = {NUMBERS[role] for role in WANTS[settings.role]}
         self.registry = PeerRegistry(settings, self.peer, wants, lambda: self.progress())
@@ -221,10 +228,12 @@ async def _drain(life: Life, signals: list[int]) -> None:
     """Announce the leave and let running work end; a second signal ends the patience."""
     assert life.service is not None
     seconds = life.settings.drain_seconds
+    in_flight = life.current().in_flight
     life.draining = True
     life.registry.notify()
     await life.server.set_serving(False)
-    log.info("draining seconds=%g", seconds)
+    # Who looks for what a leaving process cut short finds here what it had.
+    log.info("draining seconds=%g in_flight=%d", seconds, in_flight)
     drain = asyncio.create_task(life.service.drain(seconds), name="drain")
     while not drain.done() and len(signals) < 2:
         await asyncio.wait({drain}, timeout=0.1)

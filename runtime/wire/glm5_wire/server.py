@@ -25,13 +25,22 @@ class RpcServer:
         detection_seconds: a silent client's streams end after this long.
         socket: path of a Unix socket to listen on besides, and to tell peers; None for TCP alone.
         told_host: host that peers are told; None means `host`.
+        age_seconds: a connection of this age takes no new calls, and its client opens another one; what runs on it goes
+            on. So clients find new servers behind a Service, and leave one that drains. None: it lives for ever.
     """
 
     def __init__(
-        self, host: str, port: int, detection_seconds: float, socket: str | None = None, told_host: str | None = None
+        self,
+        host: str,
+        port: int,
+        detection_seconds: float,
+        socket: str | None = None,
+        told_host: str | None = None,
+        age_seconds: float | None = None,
     ) -> None:
         self._host, self._port, self._socket, self._told_host = host, port, socket, told_host or host
-        self._server = grpc.aio.server(interceptors=[Interceptor()], options=_options(detection_seconds))
+        options = _options(detection_seconds) + _age(age_seconds)
+        self._server = grpc.aio.server(interceptors=[Interceptor()], options=options)
         self._health = health.aio.HealthServicer()
         self._names: list[str] = [reflection.SERVICE_NAME, health.SERVICE_NAME]
         self.address = ""
@@ -96,6 +105,11 @@ def _options(detection_seconds: float) -> Options:
         # Two processes on one port would share its connections in silence.
         ("grpc.so_reuseport", 0),
     ]
+
+
+def _age(seconds: float | None) -> Options:
+    # GOAWAY; without a grace period calls that run are left alone.
+    return [] if seconds is None else [("grpc.max_connection_age_ms", int(seconds * 1000))]
 
 
 def _bracketed(host: str) -> str:

@@ -20,8 +20,8 @@ from glm5.v1.inference_service_pb2 import CompleteRequest, CompleteStreamRequest
 from glm5.v1.inference_service_pb2_grpc import InferenceServiceStub
 
 TIMEOUT_SECONDS = 600
-REUSED = 5
-"""Questions on one connection; then a new one, so that new gateways get their share."""
+REUSED = (5, 25)
+"""Questions on one connection, of every other client; then a new one, so that new gateways get their share."""
 Body = dict[str, Any]
 STOP = threading.Event()
 SPEAK = threading.Lock()
@@ -98,11 +98,11 @@ def answer(client: Any, body: Body) -> Body:
     return {"tokens": tokens, "finish": finish}
 
 
-def work(plan: Body, way: str, first: int) -> None:
-    """Ask one question after the other, from question `first` on."""
-    questions, number, client = plan["questions"], first, None
+def work(plan: Body, way: str, first: int, step: int, reused: int) -> None:
+    """Ask one question after the other, from question `first` on; with `step` 0 always the same."""
+    questions, asked, client = plan["questions"], 0, None
     while not STOP.is_set():
-        index = number % len(questions)
+        index = (first + asked * step) % len(questions)
         begun, client = time.time(), client or WAYS[way](plan)
         said: Body = {"way": way, "question": index, "begun": begun}
         try:
@@ -111,11 +111,11 @@ def work(plan: Body, way: str, first: int) -> None:
             said["error"] = f"{type(error).__name__}: {error}"
         with SPEAK:
             print(json.dumps(said | {"seconds": round(time.time() - begun, 3)}), flush=True)
-        number += 1
-        if "error" in said or number % REUSED == 0:
+        asked += 1
+        if "error" in said or asked % reused == 0:
             client.close()
             client = None
-        if number - first == plan.get("times"):
+        if asked == plan.get("times"):
             break
         STOP.wait(plan.get("pause", 0))
     if client is not None:
@@ -127,17 +127,22 @@ def _filled(request: Any, body: Body) -> Any:
     return request
 
 
+def _each(ways: dict[str, int]) -> list[str]:
+    return [way for way, count in ways.items() for _ in range(count)]
+
+
 def main(plan: Body) -> None:
-    """Ask as the plan says: {http, grpc, questions, ways: {way: clients}, times?, step?, pause?}.
+    """Ask as the plan says: {http, grpc, questions, ways: {way: clients}, last?, times?, step?, pause?}.
 
     `http` and `grpc` are addresses; `questions` are bodies of /v1/completions, asked in turn. Of each way so many
     clients ask at once, each `times` questions or until SIGTERM, with `pause` seconds between two; each client begins
-    `step` questions further on than the one before.
+    `step` questions further on than the one before. Those of `last`, also {way: clients}, ask the last question alone.
     """
     signal.signal(signal.SIGTERM, lambda *_: STOP.set())
-    ways = [way for way, count in plan["ways"].items() for _ in range(count)]
-    step = plan.get("step", 0)
-    threads = [threading.Thread(target=work, args=(plan, way, step * i)) for i, way in enumerate(ways)]
+    step, last = plan.get("step", 0), len(plan["questions"]) - 1
+    clients = [(way, step * i, 1, REUSED[i % 2]) for i, way in enumerate(_each(plan["ways"]))]
+    clients += [(way, last, 0, REUSED[i % 2]) for i, way in enumerate(_each(plan.get("last", {})))]
+    threads = [threading.Thread(target=work, args=(plan, *one)) for one in clients]
     for thread in threads:
         thread.start()
     for thread in threads:

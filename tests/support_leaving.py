@@ -1,0 +1,106 @@
+"""What pods had open when they were told to leave.
+
+A process says in its log what it had in flight at its SIGTERM: the log is followed from when the API server says that
+the pod shall go. Shards have no requests but streams, on which workers send when they like; their metric is asked from
+then on, until they say that they drain.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from support_kind import LABEL, Served, connect, is_ready
+from support_watch import Event, Watch
+
+LOOK_SECONDS = 0.1
+SILENT_LOOKS = 5
+"""So many questions without an answer mean that the process has ended."""
+LAST_WORDS = re.compile(r"draining .*in_flight=(\d+)")
+STREAMS = re.compile(r"^glm5_experts_streams(?:{.*})? (\S+)$", re.MULTILINE)
+
+
+@dataclass
+class Farewell:
+    """One pod that left."""
+
+    role: str
+    ready_at: float
+    """When it was first seen ready; when it was told to leave if it never was."""
+    told_at: float
+    held: float = -1.0
+    """What it had open at its SIGTERM; -1 if it did not say."""
+
+    @property
+    def ready_seconds(self) -> float:
+        """Return how long it had been ready."""
+        return self.told_at - self.ready_at
+
+
+class Leaving:
+    """Follows every pod that is told to leave inside the block."""
+
+    def __init__(self, served: Served) -> None:
+        self._base = f"/api/v1/namespaces/{served.namespace}/pods"
+        self.pods = Watch(self._base, f"{LABEL}={served.name},serving.glm5.io/role", self._heard)
+        self.farewells: dict[str, Farewell] = {}
+        self._ready_at: dict[str, float] = {}
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        self.pods.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for thread in self._threads:
+            thread.join(60)
+        self.pods.__exit__(kind, error, trace)
+
+    def _heard(self, event: Event) -> None:
+        if is_ready(event.live):
+            self._ready_at.setdefault(event.name, event.at)
+        if "deletionTimestamp" in event.live["metadata"] and event.name not in self.farewells:
+            role = event.live["metadata"]["labels"]["serving.glm5.io/role"]
+            farewell = Farewell(role, self._ready_at.get(event.name, event.at), event.at)
+            self.farewells[event.name] = farewell
+            follow = self._ask if role == "experts" else self._listen
+            self._threads.append(threading.Thread(target=follow, args=(event.name, farewell), daemon=True))
+            self._threads[-1].start()
+
+    def _listen(self, pod: str, farewell: Farewell) -> None:
+        """Follow the log to the line that says it."""
+        query = {"follow": "true", "tailLines": "500"}
+        with connect(None) as client, suppress(httpx.HTTPError):
+            with client.stream("GET", f"{self._base}/{pod}/log", params=query) as answer:
+                said = next(filter(None, map(LAST_WORDS.search, answer.iter_lines())), None)
+            farewell.held = float(said[1]) if said else -1.0
+
+    def _ask(self, pod: str, farewell: Farewell) -> None:
+        """Ask for the streams of a shard until it drains or has ended."""
+        silent, path = 0, f"{self._base}/{pod}:9100/proxy"
+        with connect(10) as client:
+            while silent < SILENT_LOOKS:
+                try:
+                    streams = _streams(client, path)
+                    drains = client.get(f"{path}/v1/state").raise_for_status().json()["draining"]
+                except httpx.HTTPError:
+                    silent += 1
+                else:
+                    silent, farewell.held = 0, max(farewell.held, streams)
+                    if drains:
+                        return
+                time.sleep(LOOK_SECONDS)
+
+
+def _streams(client: httpx.Client, path: str) -> float:
+    page = client.get(f"{path}/metrics").raise_for_status().text
+    return sum(map(float, STREAMS.findall(page)))
