@@ -19,7 +19,7 @@ NAMESPACE = "many"
 CONVERGED_SECONDS = 300
 STILL_SECONDS = 60
 MEGABYTE = 1024
-WRITES = r'^apiserver_request_total{.*resource="(?!leases")[^"]*".*verb="(?:APPLY|PATCH|POST|PUT|DELETE)".*} (\S+)$'
+WRITES = r'^apiserver_request_total{.*,resource="(?!leases")[^"]*".*verb="(?:APPLY|PATCH|POST|PUT|DELETE)".*} (\S+)$'
 
 
 @pytest.fixture(scope="module")

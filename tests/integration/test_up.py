@@ -91,9 +91,10 @@ def test_a_killed_process_is_started_again_and_said_so(tmp_path: Path) -> None:
 
 
 def ready(stack: Stack) -> bool:
-    """Return whether the gateway would serve."""
+    """Return whether the worker is back and the gateway would serve: it looks once a second, so it may not know yet."""
     try:
-        return httpx.get(f"{stack.url}/ready", timeout=5, trust_env=False).status_code == 200
+        is_back = bool(stack.state("decode-0")["ready"])
+        return is_back and httpx.get(f"{stack.url}/ready", timeout=5, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
 
