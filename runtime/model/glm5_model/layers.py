@@ -1,67 +1,40 @@
-"""What a layer does but its routed experts, step by step: once for every device, once compiled (`native_layers`)."""
-
-from typing import Protocol
+"""What a layer does but its routed experts, step by step; `native_layers` has compiled steps."""
 
 from torch import Tensor
 
 from glm5_model.config import ModelConfig
 from glm5_model.feed_forward import route
 from glm5_model.kernels import Kernels
-from glm5_model.kernels.native.kernels import NativeKernels
 from glm5_model.layer_attention import Selection, Step, layer_attention
-from glm5_model.native_layers import NativeLayers
 from glm5_model.weights import AttentionWeights, MlpWeights, MoeWeights
 
 
-class Layers(Protocol):
-    """The layers of one model."""
-
-    def attention(self, step: Step, index: int, hidden: Tensor, selection: Selection) -> tuple[Tensor, Selection]:
-        """Return hidden [M, hidden] after the attention of layer `index`, and the selection for the layers after it."""
-
-    def normed(self, index: int, hidden: Tensor) -> Tensor:
-        """Return the rows before the MLP of dense layer `index`, [M, hidden]."""
-
-    def route(self, index: int, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return of sparse layer `index` normed rows [M, hidden], expert ids [M, k] int64 and gates [M, k] float32."""
-
-    def mlp(self, index: int, normed: Tensor) -> Tensor:
-        """Return the MLP of a dense layer or the shared expert of a sparse one, [M, hidden]."""
-
-
-def layers_of(config: ModelConfig, weights: AttentionWeights, kernels: Kernels) -> Layers:
-    """Return the best layers for `kernels`."""
-    if isinstance(kernels, NativeKernels):
-        return NativeLayers(config, weights, kernels)
-    return PlainLayers(config, weights, kernels)
-
-
-class PlainLayers:
-    """Layers made of the kernels' products and functions."""
+class Layers:
+    """The layers of one model, made of the kernels' products and functions."""
 
     def __init__(self, config: ModelConfig, weights: AttentionWeights, kernels: Kernels) -> None:
         """Compute with `weights`, which must be on the kernels' device and of their dtype."""
-        self._config, self._layers, self._kernels = config, weights.layers, kernels
+        self._config, self._weights, self._kernels = config, weights.layers, kernels
 
     def attention(self, step: Step, index: int, hidden: Tensor, selection: Selection) -> tuple[Tensor, Selection]:
-        """Do what `Layers` says."""
-        layer = self._layers[index]
+        """Return hidden [M, hidden] after the attention of layer `index`, and the selection for the layers after it."""
+        layer = self._weights[index]
         normed = self._kernels.rms_norm(hidden, layer.input_norm, self._config.rms_norm_eps)
         mixed, selection = layer_attention(step, index, normed, layer, selection)
         return hidden + mixed, selection
 
     def normed(self, index: int, hidden: Tensor) -> Tensor:
-        """Do what `Layers` says."""
-        return self._kernels.rms_norm(hidden, self._layers[index].post_norm, self._config.rms_norm_eps)
+        """Return the rows before the MLP of layer `index`, [M, hidden]."""
+        return self._kernels.rms_norm(hidden, self._weights[index].post_norm, self._config.rms_norm_eps)
 
     def route(self, index: int, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Do what `Layers` says."""
-        normed, moe = self.normed(index, hidden), self._layers[index].mlp
+        """Return of sparse layer `index` normed rows [M, hidden], expert ids [M, k] int64 and gates [M, k] float32."""
+        normed, moe = self.normed(index, hidden), self._weights[index].mlp
         assert isinstance(moe, MoeWeights)
         return normed, *route(normed, moe, self._config, self._kernels)
 
     def mlp(self, index: int, normed: Tensor) -> Tensor:
-        """Do what `Layers` says."""
-        weights = self._layers[index].mlp
+        """Return the MLP of a dense layer or the shared expert of a sparse one, [M, hidden]."""
+        weights = self._weights[index].mlp
         weights = weights if isinstance(weights, MlpWeights) else weights.shared
         return self._kernels.mlp(normed, weights.gate_up, weights.down)

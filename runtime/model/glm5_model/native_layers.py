@@ -1,7 +1,5 @@
 """Layers computed by the compiled library: a call for each half of a layer instead of hundreds of small ones."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -9,30 +7,27 @@ from glm5_model.config import ModelConfig
 from glm5_model.kernels.native import library as native
 from glm5_model.kernels.native.kernels import NativeKernels
 from glm5_model.layer_attention import INDEX_NORM_EPS, Selection, Step, select_rows
+from glm5_model.layers import Layers
 from glm5_model.weights import AttentionWeights, LayerWeights, MoeWeights
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """What the library is told of one layer."""
-
-    attention: native.Attention
-    router: native.Router | None
-    gate_up: native.Weight
-    down: native.Weight
-
-
-class NativeLayers:
-    """Does what `layers.Layers` says."""
+class NativeLayers(Layers):
+    """Layers whose attention and router are one or two calls."""
 
     def __init__(self, config: ModelConfig, weights: AttentionWeights, kernels: NativeKernels) -> None:
-        """Compute with `weights`, which the caller keeps."""
-        self._config, self._weights, self._kernels, self._library = config, weights, kernels, kernels.library
-        self._layers = [_told(config, layer) for layer in weights.layers]
+        """Compute with `weights`, which this keeps."""
+        super().__init__(config, weights, kernels)
+        self._library = kernels.library
+        self._attentions = [_attention(config, layer) for layer in weights.layers]
+        self._routers = {
+            index: _router(config, layer, layer.mlp)
+            for index, layer in enumerate(weights.layers)
+            if isinstance(layer.mlp, MoeWeights)
+        }
 
     def attention(self, step: Step, index: int, hidden: Tensor, selection: Selection) -> tuple[Tensor, Selection]:
         """Add the attention of a layer to `hidden`, in place."""
-        layer, latent = self._layers[index].attention, step.cache.latent(index)
+        layer, latent = self._attentions[index], step.cache.latent(index)
         chooses = layer.index_heads > 0 and bool(step.layout.sparse)
         queries, index_queries, index_weights = self._projected(step, index, hidden, chooses)
         if index_queries is not None and index_weights is not None:
@@ -46,7 +41,7 @@ class NativeLayers:
         self, step: Step, index: int, hidden: Tensor, chooses: bool
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Write the rows' cache entries; return queries and, where a full layer chooses, index queries and weights."""
-        config, layer, rows = self._config, self._layers[index].attention, hidden.shape[0]
+        config, layer, rows = self._config, self._attentions[index], hidden.shape[0]
         queries = hidden.new_empty(rows, config.num_heads, config.kv_lora_rank + config.qk_rope_head_dim)
         index_queries = hidden.new_empty(rows, config.index_n_heads, config.index_head_dim) if chooses else None
         index_weights = hidden.new_empty(rows, config.index_n_heads) if chooses else None
@@ -91,25 +86,15 @@ class NativeLayers:
                 mixed.data_ptr(),
             )
 
-    def normed(self, index: int, hidden: Tensor) -> Tensor:
-        """Return the rows before the MLP of a dense layer."""
-        return self._kernels.rms_norm(hidden, self._weights.layers[index].post_norm, self._config.rms_norm_eps)
-
     def route(self, index: int, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return normed rows, expert ids and gates of a sparse layer."""
         rows, chosen = hidden.shape[0], self._config.num_experts_per_tok
         normed, gates = torch.empty_like(hidden), hidden.new_empty(rows, chosen)
         ids = torch.empty(rows, chosen, dtype=torch.int64)
         self._library.glm5_route(
-            self._layers[index].router, hidden.data_ptr(), rows, normed.data_ptr(), ids.data_ptr(), gates.data_ptr()
+            self._routers[index], hidden.data_ptr(), rows, normed.data_ptr(), ids.data_ptr(), gates.data_ptr()
         )
         return normed, ids, gates
-
-    def mlp(self, index: int, normed: Tensor) -> Tensor:
-        """Return the MLP or shared expert of a layer."""
-        layer, out = self._layers[index], torch.empty_like(normed)
-        self._library.glm5_mlp(layer.gate_up, layer.down, normed.data_ptr(), normed.shape[0], out.data_ptr())
-        return out
 
 
 def _rows(step: Step) -> native.Rows:
@@ -119,10 +104,10 @@ def _rows(step: Step) -> native.Rows:
     return native.Rows(slots.shape[0], cosine.data_ptr(), sine.data_ptr(), slots.data_ptr())
 
 
-def _told(config: ModelConfig, layer: LayerWeights) -> _Layer:
-    """Return a layer as the library wants it."""
+def _attention(config: ModelConfig, layer: LayerWeights) -> native.Attention:
+    """Return the attention of a layer as the library wants it."""
     full = layer.indexer
-    attention = native.Attention(
+    return native.Attention(
         q_rank=config.q_lora_rank,
         rank=config.kv_lora_rank,
         rope=config.qk_rope_head_dim,
@@ -145,9 +130,6 @@ def _told(config: ModelConfig, layer: LayerWeights) -> _Layer:
         absorb_keys=native.weight(layer.absorb_keys),
         expand_values=native.weight(layer.expand_values),
     )
-    mlp = layer.mlp.shared if isinstance(layer.mlp, MoeWeights) else layer.mlp
-    router = _router(config, layer, layer.mlp) if isinstance(layer.mlp, MoeWeights) else None
-    return _Layer(attention, router, native.weight(mlp.gate_up), native.weight(mlp.down))
 
 
 def _router(config: ModelConfig, layer: LayerWeights, moe: MoeWeights) -> native.Router:

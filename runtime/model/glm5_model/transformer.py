@@ -9,9 +9,11 @@ from glm5_model.config import ModelConfig
 from glm5_model.errors import ModelError
 from glm5_model.exchange import Collect, Dispatch, Forward
 from glm5_model.kernels import Kernels
+from glm5_model.kernels.native.kernels import NativeKernels
 from glm5_model.layer_attention import Selection, Step
-from glm5_model.layers import layers_of
+from glm5_model.layers import Layers
 from glm5_model.layout import Layout, Splits, filled, lay_out
+from glm5_model.native_layers import NativeLayers
 from glm5_model.rope import RopeTable
 from glm5_model.weights import AttentionWeights, MlpWeights, products
 
@@ -25,7 +27,7 @@ class Transformer:
     def __init__(self, config: ModelConfig, weights: AttentionWeights, kernels: Kernels) -> None:
         """Compute with `weights`, which must be on the kernels' device and of their dtype."""
         self.config, self.weights, self.kernels = config, weights, kernels
-        self._layers = layers_of(config, weights, kernels)
+        self._layers = _layers_of(config, weights, kernels)
         embedding = weights.embedding
         split = min(_SPLIT, _padded(config.index_topk, PAGE_SIZE))
         self._splits = Splits(split, kernels.index_multiple(config.index_n_heads, config.index_head_dim))
@@ -93,6 +95,13 @@ class Transformer:
         if self._selected == self.config.index_topk:
             return None
         return torch.arange(self._selected, device=device)[None] >= self.config.index_topk
+
+
+def _layers_of(config: ModelConfig, weights: AttentionWeights, kernels: Kernels) -> Layers:
+    """Return the layers that suit `kernels`."""
+    if isinstance(kernels, NativeKernels):
+        return NativeLayers(config, weights, kernels)
+    return Layers(config, weights, kernels)
 
 
 def _padded(count: int, multiple: int) -> int:

@@ -12,7 +12,6 @@ from glm5_model.errors import NotHeld
 from glm5_model.experts import ExpertWeights, LayerExperts
 
 Progress = Callable[[float], None]
-_PARTS = ("gate_proj.weight", "up_proj.weight", "down_proj.weight")
 
 
 def load_experts(
@@ -58,7 +57,7 @@ def load_experts(
 
 def _held_as(checkpoint: Checkpoint, layer: int, experts: tuple[int, ...]) -> torch.dtype:
     """Return the type that holds the experts of a layer exactly: bfloat16 where all are stored so, else float32."""
-    names_of = (names.expert_prefix(layer, e) + part for e in experts for part in _PARTS)
+    names_of = (f"{names.expert_prefix(layer, e)}{part}.weight" for e in experts for part in names.PROJECTIONS)
     return torch.bfloat16 if all(checkpoint.is_bfloat16(name) for name in names_of) else torch.float32
 
 

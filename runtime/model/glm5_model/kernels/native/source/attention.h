@@ -21,8 +21,7 @@ typedef struct {
 static void per_head(const Weight *first, int64_t heads, const float *x, int64_t ldx, int64_t x_head, float *y,
                      int64_t ldy, int64_t y_head, int64_t rows) {
     for (int64_t h = 0; h < heads; h++) {
-        Weight one = *first;
-        one.data = (const char *)first->data + h * first->in * first->out * (first->is_bf16 ? 2 : 4);
+        const Weight one = nth(first, h);
         linear(&one, x + h * x_head, ldx, y + h * y_head, ldy, rows);
     }
 }

@@ -26,12 +26,6 @@ static void mlp(const Weight *gate_up, const Weight *down, const float *x, float
     linear(down, inner, gate_up->out, y, down->out, rows);
 }
 
-FORCE Weight slot_of(const Weight *all, int64_t slot) {
-    Weight one = *all;
-    one.data = (const char *)all->data + slot * all->in * all->out * (all->is_bf16 ? 2 : 4);
-    return one;
-}
-
 /* y [pairs, hidden]: pair p is row rows[p] of x [lines, hidden] through the expert at slots[p] of [count, in, out]
  * weights. Returns -1, or the first pair whose row or expert is not there. */
 static int64_t experts(const Weight *gate_up, const Weight *down, int64_t count, const float *x, int64_t lines,
@@ -51,7 +45,7 @@ static int64_t experts(const Weight *gate_up, const Weight *down, int64_t count,
         float *in = scratch(2, held * hidden), *out = scratch(3, held * hidden);
         for (int64_t i = 0; i < held; i++)
             memcpy(in + i * hidden, x + rows[order[first + i]] * hidden, (size_t)hidden * sizeof(float));
-        const Weight up = slot_of(gate_up, s), back = slot_of(down, s);
+        const Weight up = nth(gate_up, s), back = nth(down, s);
         mlp(&up, &back, in, out, held);
         for (int64_t i = 0; i < held; i++)
             memcpy(y + order[first + i] * hidden, out + i * hidden, (size_t)hidden * sizeof(float));

@@ -8,6 +8,13 @@ typedef struct {
     int64_t is_bf16; /* else float */
 } Weight;
 
+/* The n-th of weights of one shape that follow each other. */
+FORCE Weight nth(const Weight *first, int64_t n) {
+    Weight one = *first;
+    one.data = (const char *)first->data + n * first->in * first->out * (first->is_bf16 ? 2 : 4);
+    return one;
+}
+
 /* Up to so many rows are computed while the weight streams by once; from there on a tile of it is unpacked first. */
 #define FEW_ROWS 8
 
