@@ -9,11 +9,10 @@ from glm5_operator import objects
 from glm5_operator.kinds import CONTROLLER_REVISION, WRITTEN, Manifest
 from glm5_operator.names import REVISION_LABEL
 from support_kind import LABEL, PATIENCE_SECONDS, Served, get
+from support_lifeless import ADDRESSES, metadata_of, without
 
 STILL_SECONDS = 3.0
-OF_A_LIFE = {"uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"}
-ADDRESSES = {"clusterIP", "clusterIPs", "controller-uid", "batch.kubernetes.io/controller-uid"}
-COUNTERS = {"epoch"}
+COUNTERS = ("epoch",)
 FOREIGN = ("deployment.kubernetes.io/",)
 """Annotations of controllers, which count rolls."""
 
@@ -46,13 +45,7 @@ def _children(served: Served) -> dict[str, Any]:
 
 def lifeless(one: Manifest) -> Any:
     """Return an object without identities, times, addresses and status."""
-    metadata = {key: value for key, value in one["metadata"].items() if key not in OF_A_LIFE}
+    metadata = metadata_of(one)
     annotations = metadata.get("annotations") or {}
     metadata["annotations"] = {key: value for key, value in annotations.items() if not key.startswith(FOREIGN)}
-    return _without({**one, "metadata": metadata, "status": {}}, ADDRESSES | COUNTERS)
-
-
-def _without(value: Any, dropped: set[str]) -> Any:
-    if isinstance(value, dict):
-        return {key: _without(one, dropped) for key, one in value.items() if key not in dropped}
-    return [_without(one, dropped) for one in value] if isinstance(value, list) else value
+    return without({**one, "metadata": metadata, "status": {}}, ADDRESSES + COUNTERS)

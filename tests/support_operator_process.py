@@ -123,6 +123,12 @@ def condition(api: ApiServer, namespace: str, kind: str, name: str = "demo") -> 
     return next((one for one in conditions if one["type"] == kind), {})
 
 
+def install_crds(api: ApiServer) -> None:
+    """Apply our CustomResourceDefinitions, and wait until the API server takes such objects."""
+    api.kubectl("apply", "--server-side", "-f", str(CRDS))
+    api.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", str(CRDS))
+
+
 def pass_check(api: ApiServer, namespace: str, name: str = "demo", **report: Any) -> None:
     """Do what kubelet and container do with the pod of the check Job: it ends, with a report as its last words.
 

@@ -18,7 +18,7 @@ import support_asker
 import support_connections
 import support_newer_operator
 from cluster import demo, wheels
-from support_asker import QUESTIONS, Said, Tokens
+from support_asker import ONCE, QUESTIONS, Said, Tokens
 from support_disturb import DyingOperators, corefile, other_tag, stopped_api_server
 from support_final import settled
 from support_kind import LABEL, Object, Served, claim_models, get, install_model, model_section, run_helm, wait_for
@@ -29,9 +29,6 @@ from support_watch import gone
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 OLD, NEW = "toy-a", "toy-b"
 DRAIN_SECONDS, PATIENT_SECONDS = 1, 600
-WAYS = {"plain": 1, "sse": 1, "grpc": 1, "grpc-stream": 1}
-WIDE = {"plain": 1, "sse": 1, "grpc": 1, "grpc-stream": 1}
-"""Clients that keep prefill workers busy: also one that shares the work with its successor already."""
 MORE = {"sse": 2, "grpc-stream": 2}
 """So many more where there are more workers."""
 DETECTION_SECONDS = 10
@@ -80,7 +77,7 @@ def scene(models: tuple[list[Tokens], list[Tokens]], module_namespace: str) -> I
         detectionSeconds=DETECTION_SECONDS,
     )
     served.wait_ready()
-    with cached_names(), Load("load", served, WAYS, WIDE) as load:
+    with cached_names(), Load("load", served, ways=ONCE, wide=ONCE) as load:
         yield Scene(served, load, *models)
 
 

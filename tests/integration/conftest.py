@@ -7,9 +7,9 @@ import pytest
 
 from glm5_model.toy import write_toy
 from support_apiserver import ApiServer
+from support_operator_process import install_crds
 from support_stack import Stack, running_stack
 
-CRDS = Path(__file__).parents[2] / "charts/glm5-operator/files/crds"
 DEMO = Path(__file__).parents[2] / "examples" / "demo-model"
 
 
@@ -46,6 +46,5 @@ def apiserver() -> Iterator[ApiServer]:
 @pytest.fixture(scope="session")
 def glm5_api(apiserver: ApiServer) -> ApiServer:
     """The same API server with our CustomResourceDefinitions."""
-    apiserver.kubectl("apply", "--server-side", "-f", str(CRDS))
-    apiserver.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", str(CRDS))
+    install_crds(apiserver)
     return apiserver

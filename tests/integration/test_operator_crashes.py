@@ -24,11 +24,11 @@ from glm5_operator.poll import Poller
 from glm5_operator.queue import Key, Retry
 from glm5_operator.reconcile import Reconciler
 from support_apiserver import ApiServer
+from support_lifeless import ADDRESSES, metadata_of, without
 from support_operator import manifest
 from support_operator_process import PATIENCE_SECONDS, OperatorProcess, apply_deployment, children, wait_for
 
 pytestmark = pytest.mark.apiserver
-_OF_THE_LIFE = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation")
 
 
 class Killed(BaseException):
@@ -140,20 +140,13 @@ def _lifeless(found: list[dict[str, Any]], deployment: str, uid: str) -> str:
     """Return objects as text, without what differs from life to life: identities, times, addresses, status."""
     bodies = []
     for one in found:
-        metadata = {key: value for key, value in one["metadata"].items() if key not in _OF_THE_LIFE}
+        metadata = metadata_of(one)
         # The hash of the manifest covers the uid of the owner.
         metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if not k.endswith("/applied")}
-        bodies.append(_without_addresses({**one, "metadata": metadata, "status": {}}))
+        bodies.append(without({**one, "metadata": metadata, "status": {}}, ADDRESSES))
     text = json.dumps(bodies, sort_keys=True, indent=1).replace(uid, "UID")
     for one in found:
         if one["kind"] == "ConfigMap":  # named by a hash of its content, in which the uid is
             text = text.replace(objects.name(one), f"settings-of-{objects.label(one, ROLE_LABEL)}")
     text = text.replace(deployment, "NAME")
     return "\n".join(sorted(text.splitlines()))
-
-
-def _without_addresses(value: Any) -> Any:
-    dropped = ("clusterIP", "clusterIPs", "controller-uid", "batch.kubernetes.io/controller-uid")
-    if isinstance(value, dict):
-        return {key: _without_addresses(one) for key, one in value.items() if key not in dropped}
-    return [_without_addresses(one) for one in value] if isinstance(value, list) else value

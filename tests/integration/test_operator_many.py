@@ -11,7 +11,7 @@ import pytest
 
 from support_apiserver import ApiServer
 from support_operator import manifest
-from support_operator_process import CRDS, OperatorProcess, wait_for
+from support_operator_process import OperatorProcess, install_crds, wait_for
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.long, pytest.mark.timeout(1200)]
 MANY = 100
@@ -26,8 +26,7 @@ WRITES = r'^apiserver_request_total{.*,resource="(?!leases")[^"]*".*verb="(?:APP
 def api() -> Iterator[ApiServer]:
     """An API server of our own: what is written there is written by us."""
     with ApiServer() as server:
-        server.kubectl("apply", "--server-side", "-f", str(CRDS))
-        server.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", str(CRDS))
+        install_crds(server)
         server.kubectl("create", "namespace", "glm5-system")
         server.kubectl("create", "namespace", NAMESPACE)
         yield server

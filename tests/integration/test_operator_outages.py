@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support_apiserver import ApiServer
-from support_operator_process import CRDS, OperatorProcess, apply_deployment, children, pass_check, wait_for
+from support_operator_process import OperatorProcess, apply_deployment, children, install_crds, pass_check, wait_for
 
 pytestmark = pytest.mark.apiserver
 SHORT_SECONDS = 5.0
@@ -19,8 +19,7 @@ LONG_SECONDS = 60.0
 def api() -> Iterator[ApiServer]:
     """An API server of our own, which we may stop."""
     with ApiServer() as server:
-        server.kubectl("apply", "--server-side", "-f", str(CRDS))
-        server.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", str(CRDS))
+        install_crds(server)
         server.kubectl("create", "namespace", "glm5-system")
         yield server
 

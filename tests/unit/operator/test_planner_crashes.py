@@ -9,9 +9,11 @@ import pytest
 from glm5_operator.kinds import WRITTEN
 from glm5_operator.manifests import Environment
 from glm5_operator.plan import plan
+from support_lifeless import without
 from support_operator import Cluster, deployment, source
 
 ROUNDS = 60
+OF_A_LIFE = ("uid", "generation", "managedFields", "epoch", "observedGeneration", "serving.glm5.io/applied")
 UPDATES: dict[str, dict[str, Any]] = {
     "model": {"model": source("good-two")},
     "image": {"images": {"runtime": "runtime:2", "gateway": "gateway:2"}},
@@ -81,11 +83,4 @@ def _settle(cluster: Cluster, spec: dict[str, Any], killed_after: int, *, always
 
 def _lifeless(cluster: Cluster, kind: str) -> dict[str, Any]:
     """Return the objects of a kind without identities and without the count of placements."""
-    return {name: _without(live) for name, live in cluster.all(kind).items()}
-
-
-def _without(value: Any) -> Any:
-    if isinstance(value, dict):
-        dropped = ("uid", "generation", "managedFields", "epoch", "observedGeneration", "serving.glm5.io/applied")
-        return {key: _without(one) for key, one in value.items() if key not in dropped}
-    return [_without(one) for one in value] if isinstance(value, list) else value
+    return {name: without(live, OF_A_LIFE) for name, live in cluster.all(kind).items()}

@@ -1,0 +1,21 @@
+"""Objects without what differs from life to life."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+OF_A_LIFE = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation")
+ADDRESSES = ("clusterIP", "clusterIPs", "controller-uid", "batch.kubernetes.io/controller-uid")
+
+
+def metadata_of(one: dict[str, Any]) -> dict[str, Any]:
+    """Return an object's metadata without identities and times."""
+    return {key: value for key, value in one["metadata"].items() if key not in OF_A_LIFE}
+
+
+def without(value: Any, dropped: Collection[str]) -> Any:
+    """Return a body without some keys, however deep."""
+    if isinstance(value, dict):
+        return {key: without(one, dropped) for key, one in value.items() if key not in dropped}
+    return [without(one, dropped) for one in value] if isinstance(value, list) else value
