@@ -11,8 +11,8 @@ CLUSTER := WHEELS=$(WHEELS) PYTHONPATH=tests $(BIN)/python -m cluster
 
 BUF := $(VENV)/buf/node_modules/.bin/buf
 
-# Not the default before test_rolls.py is steady.
-KIND ?= no
+# Whether `make test` runs the tests in the kind cluster: yes, no, or keep (the cluster stays).
+KIND ?= yes
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev up check format test test-long generate kube cluster kind kind-down test-e2e able clean
@@ -77,7 +77,7 @@ generate: install-dev ## protobuf modules, CRDs, what charts and docs say of the
 able: install-dev
 	@[ "$(KIND)" = no ] || $(CLUSTER) able
 
-test: able check kube ## everything but the long repetitions; KIND=yes runs the kind cluster's tests too, KIND=keep keeps it
+test: able check kube ## everything but the long repetitions; KIND=no leaves out the kind cluster, KIND=keep keeps it
 	$(BIN)/python -m pytest -m "not long and not e2e" --reruns 1 --durations 15
 	@if [ "$(KIND)" = no ]; then echo "KIND=no: the tests in the kind cluster were left out"; else $(MAKE) test-e2e; fi
 	@[ "$(KIND)" != yes ] || $(MAKE) kind-down
