@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from glm5_operator import diff, objects
+from glm5_operator import objects
 from glm5_operator.kinds import CONTROLLER_REVISION, WRITTEN, Manifest
 from glm5_operator.names import REVISION_LABEL
 from support_kind import LABEL, PATIENCE_SECONDS, Served, get
-from support_lifeless import ADDRESSES, metadata_of, without
+from support_lifeless import ADDRESSES, DIGEST, metadata_of, without
 
 STILL_SECONDS = 3.0
 COUNTERS = ("epoch",)
-UNEQUAL = ("deployment.kubernetes.io/", diff.HASH)
-"""Annotations of controllers, which count rolls, and the operator's digest of all it wrote, counters too."""
+FOREIGN = ("deployment.kubernetes.io/",)
+"""Annotations of controllers, which count rolls."""
 
 
 def settled(served: Served) -> dict[str, Any]:
@@ -47,5 +47,5 @@ def lifeless(one: Manifest) -> Any:
     """Return an object without identities, times, addresses and status."""
     metadata = metadata_of(one)
     annotations = metadata.get("annotations") or {}
-    metadata["annotations"] = {key: value for key, value in annotations.items() if not key.startswith(UNEQUAL)}
-    return without({**one, "metadata": metadata, "status": {}}, ADDRESSES + COUNTERS)
+    metadata["annotations"] = {key: value for key, value in annotations.items() if not key.startswith(FOREIGN)}
+    return without({**one, "metadata": metadata, "status": {}}, ADDRESSES + COUNTERS + DIGEST)

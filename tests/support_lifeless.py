@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from glm5_operator import diff
+
 OF_A_LIFE = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation")
 ADDRESSES = ("clusterIP", "clusterIPs", "controller-uid", "batch.kubernetes.io/controller-uid")
+DIGEST = (diff.HASH,)
+"""The operator's digest of what it wrote, which covers the uid of the owner and what it counts."""
 
 
 def metadata_of(one: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from glm5_operator.poll import Poller
 from glm5_operator.queue import Key, Retry
 from glm5_operator.reconcile import Reconciler
 from support_apiserver import ApiServer
-from support_lifeless import ADDRESSES, metadata_of, without
+from support_lifeless import ADDRESSES, DIGEST, metadata_of, without
 from support_operator import manifest
 from support_operator_process import PATIENCE_SECONDS, OperatorProcess, apply_deployment, children, wait_for
 
@@ -140,10 +140,7 @@ def _lifeless(found: list[dict[str, Any]], deployment: str, uid: str) -> str:
     """Return objects as text, without what differs from life to life: identities, times, addresses, status."""
     bodies = []
     for one in found:
-        metadata = metadata_of(one)
-        # The hash of the manifest covers the uid of the owner.
-        metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if not k.endswith("/applied")}
-        bodies.append(without({**one, "metadata": metadata, "status": {}}, ADDRESSES))
+        bodies.append(without({**one, "metadata": metadata_of(one), "status": {}}, ADDRESSES + DIGEST))
     text = json.dumps(bodies, sort_keys=True, indent=1).replace(uid, "UID")
     for one in found:
         if one["kind"] == "ConfigMap":  # named by a hash of its content, in which the uid is

@@ -9,11 +9,11 @@ import pytest
 from glm5_operator.kinds import WRITTEN
 from glm5_operator.manifests import Environment
 from glm5_operator.plan import plan
-from support_lifeless import without
+from support_lifeless import DIGEST, without
 from support_operator import Cluster, deployment, source
 
 ROUNDS = 60
-OF_A_LIFE = ("uid", "generation", "managedFields", "epoch", "observedGeneration", "serving.glm5.io/applied")
+OF_A_LIFE = ("uid", "generation", "managedFields", "epoch", "observedGeneration", *DIGEST)
 UPDATES: dict[str, dict[str, Any]] = {
     "model": {"model": source("good-two")},
     "image": {"images": {"runtime": "runtime:2", "gateway": "gateway:2"}},
