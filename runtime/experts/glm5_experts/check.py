@@ -10,8 +10,12 @@ import torch
 from glm5.v1 import expert_service_pb2 as pb
 from glm5_experts.refusal import Refusal
 from glm5_experts.work import Answer, Lane, Work
+from glm5_model.kernels.native.library import library
 from glm5_wire.errors import InvalidRequest
 from glm5_wire.tensors.codec import from_proto
+
+Pairs = npt.NDArray[np.int64]
+"""[2, P]: rows, then logical ids of experts."""
 
 MAX_DECODE_ROWS = 1024
 MAX_PREFILL_ROWS = 512
@@ -49,6 +53,8 @@ class Checker:
         self._name, self._num_experts, self._hidden, self._dtype = name, num_experts, hidden, dtype
         self._weight_version, self._reduced_allowed = weight_version, reduced_allowed
         self._held = {layer: np.isin(np.arange(num_experts), experts) for layer, experts in held.items()}
+        self._tables = {layer: table.ctypes.data for layer, table in self._held.items()}
+        self._library = library()
 
     def work(self, batch: pb.Batch, lane: Lane, answer: Answer) -> Work:
         """Return `batch` as work for this shard.
@@ -65,13 +71,11 @@ class Checker:
         if batch.weight_version != self._weight_version:
             why = f"the sender expects weight version {batch.weight_version}, held is {self._weight_version}"
             raise self._refusal(pb.BATCH_ERROR_STALE_WEIGHTS, batch, why, "use a shard of that version")
-        rows = self._rows(batch, lane)
+        rows = self._rows(batch, data, lane)
         if len(offsets) % 4 or len(experts) % 2 or len(gates) != 2 * len(experts):
             why = f"{len(offsets)} bytes of offsets, {len(experts)} of expert ids, {len(gates)} of gates"
             raise self._refusal(pb.BATCH_ERROR_INVALID, batch, f"{why} do not fit each other")
-        pair_experts = np.frombuffer(experts, "<u2").astype(np.int64)
-        pair_rows = self._pair_rows(batch, np.frombuffer(offsets, "<u4"), rows.shape[0], len(pair_experts))
-        self._require_held(batch, pair_experts)
+        pair_rows, pair_experts = self._unpacked(batch, offsets, experts, rows.shape[0])
         now = time.monotonic()
         return Work(
             sequence=batch.sequence,
@@ -89,10 +93,10 @@ class Checker:
             traceparent=batch.traceparent,
         )
 
-    def _rows(self, batch: pb.Batch, lane: Lane) -> torch.Tensor:
+    def _rows(self, batch: pb.Batch, data: bytes, lane: Lane) -> torch.Tensor:
         """Return the rows [n, hidden], n from 1 to what the lane allows."""
         try:
-            rows = from_proto(batch.rows, "rows")
+            rows = from_proto(batch.rows, "rows", data)
         except InvalidRequest as error:
             raise self._refusal(pb.BATCH_ERROR_INVALID, batch, str(error)) from error
         if rows.ndim != 2 or rows.shape[1] != self._hidden or rows.dtype != self._dtype:
@@ -102,6 +106,19 @@ class Checker:
             why = f"it has {rows.shape[0]} rows, allowed are 1 to {max_rows(lane)} on this lane"
             raise self._refusal(pb.BATCH_ERROR_INVALID, batch, why, "split it")
         return rows
+
+    def _unpacked(self, batch: pb.Batch, offsets: bytes, experts: bytes, num_rows: int) -> Pairs:
+        """Return the pairs: in one call where that can be and nothing is wrong, else so that it can be said what is."""
+        count, table = len(experts) // 2, self._tables.get(batch.layer)
+        pairs = np.empty((2, count), dtype=np.int64)
+        if self._library is not None and table is not None and len(offsets) == 4 * num_rows + 4:
+            sizes = self._num_experts, pairs.ctypes.data
+            if self._library.glm5_read_pairs(offsets, num_rows, experts, count, table, *sizes):
+                return pairs
+        pairs[1] = np.frombuffer(experts, "<u2")
+        pairs[0] = self._pair_rows(batch, np.frombuffer(offsets, "<u4"), num_rows, count)
+        self._require_held(batch, pairs[1])
+        return pairs
 
     def _pair_rows(
         self, batch: pb.Batch, offsets: npt.NDArray[np.uint32], num_rows: int, num_pairs: int

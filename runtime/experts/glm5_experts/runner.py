@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 INLINE_SECONDS = 0.002
 """A product that is expected to take longer leaves the event loop: a thread hop costs about 0.1 ms there and back."""
 
+_UNTRACED = contextlib.nullcontext()
 _STEPS = 64
 """Sampled steps that are remembered; more are never under way at once."""
 
@@ -45,6 +46,7 @@ class Runner:
     ) -> None:
         self._weights, self._kernels, self._load = weights, kernels, load
         self._queue = Queue(max_queue_bytes, _expire)
+        figures.QUEUE_BYTES.set_function(lambda: self._queue.num_bytes)
         self._thread = ThreadPoolExecutor(1, "step", initializer=torch.set_num_threads, initargs=(num_threads,))
         self._more = asyncio.Event()
         self._seconds: dict[int, float] = {}
@@ -82,11 +84,8 @@ class Runner:
         """Compute until cancelled."""
         while True:
             works = self._queue.take(monotonic())
-            figures.QUEUE_BYTES.set(self._queue.num_bytes)
             if works:
                 await self._step(works)
-                # Lets answers out and new batches in: these may join the next product.
-                await asyncio.sleep(0)
             else:
                 self._more.clear()
                 await self._more.wait()
@@ -101,12 +100,14 @@ class Runner:
             for work in works:
                 work.answer(failure(work.sequence, pb.BATCH_ERROR_UNSPECIFIED, f"product failed: {error!r}"))
             return
-        self._load.add(works)
-        _FIGURES[works[0].lane].observe(works, product, began)
         for work, answer in zip(works, product.answers, strict=True):
             answer.result.queue_us = int((began - work.received) * 1e6)
             if not work.cancelled:
                 work.answer(answer)
+        # Lets answers out before they are counted, and new batches in: these may join the next product.
+        await asyncio.sleep(0)
+        self._load.add(works)
+        _FIGURES[works[0].lane].observe(works, product, began)
 
     async def _product(self, works: list[Work]) -> Product:
         """Compute here where that is expected to be short, else in the step thread."""
@@ -128,6 +129,8 @@ class Runner:
 
     def _traced(self, works: list[Work]) -> contextlib.AbstractContextManager[object]:
         """Open a span for the first product of a sampled step, not for each of its layers."""
+        if not any(work.traceparent for work in works):
+            return _UNTRACED
         parents = [work.traceparent for work in works if work.traceparent and work.traceparent not in self._seen]
         self._seen.extend(parents)
         first = parents[0] if parents else ""

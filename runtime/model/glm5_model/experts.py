@@ -70,16 +70,16 @@ class ExpertWeights:
             NotHeld: one of them is not here.
         """
         table, wanted = self._slots.get(layer, _NOTHING), experts.numpy()
-        slots = table[wanted.clip(-1, len(table) - 1)]
-        if len(slots) and slots.min() < 0:
+        slots = table.take(wanted + 1, mode="clip")
+        if np.minimum.reduce(slots, initial=0) < 0:
             raise NotHeld(layer, int(wanted[slots < 0][0]), self.experts(layer))
         return torch.from_numpy(slots)
 
 
 def _slot_table(experts: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """Return the slot of each logical id up to the largest held, then one that is not held; that is -1."""
-    table = np.full(max(experts, default=-1) + 2, -1, dtype=np.int64)
-    table[list(experts)] = np.arange(len(experts))
+    """Return at id + 1 the slot of each logical id up to the largest held, -1 for others and at both ends."""
+    table = np.full(max(experts, default=-1) + 3, -1, dtype=np.int64)
+    table[np.array(experts, dtype=np.int64) + 1] = np.arange(len(experts))
     return table
 
 

@@ -8,7 +8,7 @@ from glm5_model.kernels.native import library as native
 from glm5_model.kernels.native.kernels import NativeKernels
 from glm5_model.layer_attention import INDEX_NORM_EPS, Selection, Step, select_rows
 from glm5_model.layers import Layers
-from glm5_model.weights import AttentionWeights, LayerWeights, MoeWeights
+from glm5_model.weights import AttentionWeights, LayerWeights, MlpWeights, MoeWeights
 
 
 class NativeLayers(Layers):
@@ -19,6 +19,7 @@ class NativeLayers(Layers):
         super().__init__(config, weights, kernels)
         self._library = kernels.library
         self._attentions = [_attention(config, layer) for layer in weights.layers]
+        self._mlps = [_mlp(layer) for layer in weights.layers]
         self._routers = {
             index: _router(config, layer, layer.mlp)
             for index, layer in enumerate(weights.layers)
@@ -96,6 +97,12 @@ class NativeLayers(Layers):
         )
         return normed, ids, gates
 
+    def mlp(self, index: int, normed: Tensor) -> Tensor:
+        """Return the MLP of a dense layer or the shared expert of a sparse one, [M, hidden]."""
+        out = torch.empty_like(normed)
+        self._library.glm5_mlp(*self._mlps[index], normed.data_ptr(), normed.shape[0], out.data_ptr())
+        return out
+
 
 def _rows(step: Step) -> native.Rows:
     """Return where the rows of a pass are."""
@@ -130,6 +137,12 @@ def _attention(config: ModelConfig, layer: LayerWeights) -> native.Attention:
         absorb_keys=native.weight(layer.absorb_keys),
         expand_values=native.weight(layer.expand_values),
     )
+
+
+def _mlp(layer: LayerWeights) -> tuple[native.Weight, native.Weight]:
+    """Return the MLP of a dense layer or the shared expert of a sparse one as the library wants it."""
+    weights = layer.mlp if isinstance(layer.mlp, MlpWeights) else layer.mlp.shared
+    return native.weight(weights.gate_up), native.weight(weights.down)
 
 
 def _router(config: ModelConfig, layer: LayerWeights, moe: MoeWeights) -> native.Router:

@@ -31,6 +31,20 @@ def test_a_valid_batch_becomes_pairs_of_rows_and_experts() -> None:
     assert work.expires == float("inf")
 
 
+def test_compiled_and_plain_checks_find_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(5)
+    messages = [
+        batch([sorted(generator.choice([4, 5, 6, 7], size, replace=False).tolist()) for size in sizes])
+        for sizes in generator.integers(0, 5, (50, 6))
+    ]
+    compiled = [checker().work(message, pb.LANE_DECODE, lambda answer: None) for message in messages]
+    monkeypatch.setattr("glm5_experts.check.library", lambda: None)
+    plain = [checker().work(message, pb.LANE_DECODE, lambda answer: None) for message in messages]
+    for one, other in zip(compiled, plain, strict=True):
+        assert np.array_equal(one.pair_rows, other.pair_rows)
+        assert np.array_equal(one.pair_experts, other.pair_experts)
+
+
 def test_a_deadline_counts_from_receipt() -> None:
     work = checker().work(batch([[4]], deadline_ms=1500), pb.LANE_DECODE, lambda answer: None)
     assert work.expires - work.received == pytest.approx(1.5)

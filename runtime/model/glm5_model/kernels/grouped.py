@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from glm5_model.kernels.native.library import Weight, weight
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,11 @@ class LayerExperts:
     def __post_init__(self) -> None:
         """Make the views."""
         object.__setattr__(self, "views", (self.gate_up.unbind(0), self.down.unbind(0)))
+
+    @cached_property
+    def compiled(self) -> tuple[Weight, Weight]:
+        """Return `gate_up` and `down` as the compiled library wants them."""
+        return weight(self.gate_up), weight(self.down)
 
 
 class Products(Protocol):

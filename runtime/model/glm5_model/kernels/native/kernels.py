@@ -59,8 +59,7 @@ class NativeKernels(InvariantKernels):
         rows, pair_rows, slots = rows.contiguous(), pair_rows.contiguous(), slots.contiguous()
         out = rows.new_empty(slots.shape[0], held.down.shape[2])
         stray = self.library.glm5_experts(
-            weight(held.gate_up),
-            weight(held.down),
+            *held.compiled,
             len(held.experts),
             rows.data_ptr(),
             rows.shape[0],

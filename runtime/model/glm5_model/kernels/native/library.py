@@ -3,7 +3,7 @@
 import ctypes
 import functools
 import logging
-from ctypes import POINTER, Structure, c_float, c_int64, c_void_p, sizeof
+from ctypes import POINTER, Structure, c_char_p, c_float, c_int64, c_void_p, sizeof
 from pathlib import Path
 
 import torch
@@ -62,6 +62,7 @@ _FUNCTIONS = {
     "glm5_attend_selected": [POINTER(Attention), *[c_void_p] * 3, c_int64, c_void_p, c_int64, c_int64, c_void_p],
     "glm5_project_back": [POINTER(Attention), c_int64, c_void_p, c_void_p],
     "glm5_combine": [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p],
+    "glm5_read_pairs": [c_char_p, c_int64, c_char_p, c_int64, c_void_p, c_int64, c_void_p],
     "glm5_route": [POINTER(Router), c_void_p, c_int64, c_void_p, c_void_p, c_void_p],
 }
 
@@ -89,7 +90,7 @@ def declared(found: ctypes.CDLL) -> ctypes.CDLL:
     for name, arguments in _FUNCTIONS.items():
         function = getattr(found, name)
         function.argtypes, function.restype = arguments, None
-    found.glm5_experts.restype = c_int64
+    found.glm5_experts.restype = found.glm5_read_pairs.restype = c_int64
     return found
 
 

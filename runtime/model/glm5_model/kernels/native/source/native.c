@@ -2,6 +2,7 @@
 #include "attend.h"
 #include "attention.h"
 #include "experts.h"
+#include "pairs.h"
 #include "route.h"
 
 #define PUBLIC __attribute__((visibility("default")))
@@ -52,4 +53,9 @@ PUBLIC void glm5_route(const Router *r, const float *hidden, int64_t rows, float
 PUBLIC void glm5_combine(const float *outputs, const float *gates, int64_t rows, int64_t chosen, int64_t hidden,
                          float *y) {
     combine(outputs, gates, rows, chosen, hidden, y);
+}
+
+PUBLIC int64_t glm5_read_pairs(const uint32_t *offsets, int64_t rows, const uint16_t *experts, int64_t count,
+                               const uint8_t *held, int64_t known, int64_t *pairs) {
+    return read_pairs(offsets, rows, experts, count, held, known, pairs);
 }
