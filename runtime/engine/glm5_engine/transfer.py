@@ -52,8 +52,8 @@ class Cutter:
         self.manifest = manifest_of(cache)
         self.manifest_hash = hash_of(self.manifest)
 
-    def cut(self, table: Tensor, start: int, end: int, logprobs: Sequence[TokenLogprob] = ()) -> list[pb.CacheChunk]:
-        """Return the chunks of rows `start` to `end`, read at once, for the pages may be gone a moment later.
+    def cut(self, table: Tensor, start: int, end: int, logprobs: Sequence[TokenLogprob] = ()) -> list[pb.RunResponse]:
+        """Return rows `start` to `end` as messages with chunks, read at once, for the pages may be gone a moment later.
 
         Args:
             table: page table of the sequence, int64.
@@ -61,16 +61,18 @@ class Cutter:
             end: position after the last.
             logprobs: of the prompt tokens that these rows predict; they go with the last chunk.
         """
-        chunks = []
+        messages = []
         for first, entries in self._groups(end - start):
             read = (codec.to_bytes(self._cache.read(entry, table, start, end - start).cpu()) for entry in entries)
             data = b"".join(read)
-            chunk = pb.CacheChunk(manifest_hash=self.manifest_hash, first_position=start, num_tokens=end - start)
+            message = pb.RunResponse()
+            chunk = message.chunk  # filled in place: a message in a constructor is serialised and parsed
+            chunk.manifest_hash, chunk.first_position, chunk.num_tokens = self.manifest_hash, start, end - start
             chunk.first_entry, chunk.num_entries = first, len(entries)
             chunk.data, chunk.crc32c = data, google_crc32c.value(data)
-            chunks.append(chunk)
-        chunks[-1].prompt_logprobs.extend(map(logprob_message, logprobs))
-        return chunks
+            messages.append(message)
+        messages[-1].chunk.prompt_logprobs.extend(map(logprob_message, logprobs))
+        return messages
 
     def _groups(self, num_tokens: int) -> Iterator[tuple[int, list[CacheEntry]]]:
         """Yield runs of entries whose rows fit into one chunk, each with the index of its first."""

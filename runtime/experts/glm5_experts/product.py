@@ -12,7 +12,7 @@ from glm5.v1 import expert_service_pb2 as pb
 from glm5_experts.work import Work
 from glm5_model.experts import ExpertWeights
 from glm5_model.kernels import Kernels
-from glm5_wire.tensors.codec import to_proto
+from glm5_wire.tensors.codec import fill, to_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +25,17 @@ class Product:
     """Spent computing, without making the answers."""
 
 
-@torch.inference_mode()
 def compute(works: list[Work], weights: ExpertWeights, kernels: Kernels) -> Product:
     """Return the answers to batches of one layer, computed as one product."""
     start = perf_counter()
     rows, pair_rows, pair_experts = _joined(works)
-    rows = rows.to(kernels.device)
-    outputs = weights.product(works[0].layer, rows, pair_rows, pair_experts, kernels).cpu()
+    with torch.inference_mode():
+        outputs = weights.product(works[0].layer, rows.to(kernels.device), pair_rows, pair_experts, kernels).cpu()
     seconds = perf_counter() - start
     answers = []
     first = 0
     for work in works:
-        own = outputs[first : first + len(work.pair_rows)]
+        own = outputs[first : first + len(work.pair_rows)] if len(works) > 1 else outputs
         first += len(work.pair_rows)
         answers.append(_answer(work, _reduced(work, own) if work.reduced else own, seconds, len(works)))
     return Product(answers, seconds)
@@ -61,12 +60,10 @@ def _reduced(work: Work, outputs: Tensor) -> Tensor:
 
 
 def _answer(work: Work, rows: Tensor, seconds: float, coalesced: int) -> pb.StreamResponse:
-    tensor = to_proto(rows)
-    result = pb.Result(
-        sequence=work.sequence,
-        rows=tensor,
-        compute_us=int(seconds * 1e6),
-        coalesced_batches=coalesced,
-        crc32c=google_crc32c.value(tensor.data),
-    )
-    return pb.StreamResponse(result=result)
+    data, message = to_bytes(rows), pb.StreamResponse()
+    result = message.result
+    result.sequence, result.coalesced_batches = work.sequence, coalesced
+    result.compute_us = int(seconds * 1e6)
+    result.crc32c = google_crc32c.value(data)
+    fill(result.rows, rows, data)
+    return message

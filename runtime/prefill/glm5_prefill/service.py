@@ -100,9 +100,9 @@ class _Run:
         """Return the rows sent so far up to `end` as messages, read at once."""
         sequence, table = self._sequence, page_table(self._sequence)
         logprobs = sequence.prompt_logprobs[self._sent : end]
-        chunks = self._cutter.cut(table, self._sent, end, logprobs)
+        messages = self._cutter.cut(table, self._sent, end, logprobs)
         self._sent = end
-        return [pb.RunResponse(chunk=chunk) for chunk in chunks]
+        return messages
 
 
 def _progress(counter: int, sequence: Sequence, streams: Streams) -> pb.RunResponse:

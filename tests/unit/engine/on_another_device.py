@@ -79,7 +79,7 @@ async def logits(worker: Loaded, shard: LoadedShard) -> Tensor:
 def hand_over(worker: Loaded, end: int) -> None:
     """Send the rows so far as chunks, wipe the pages, and take the chunks in again."""
     cutter = Cutter(worker.cache)
-    chunks = cutter.cut(TABLE, 0, end)
+    chunks = [message.chunk for message in cutter.cut(TABLE, 0, end)]
     for entry in worker.cache.entries:
         worker.cache.write(entry, TABLE, 0, torch.zeros(end, entry.width))
     receiver = Receiver(worker.cache, 0, "here")

@@ -23,7 +23,7 @@ def transfer(source, target, ranges, tables):
     cutter, receiver = Cutter(source), Receiver(target, ranges[0][0], "p")
     receiver.start(pb.Started(manifest=cutter.manifest, manifest_hash=cutter.manifest_hash))
     for start, end in ranges:
-        for chunk in cutter.cut(tables[0], start, end):
+        for chunk in (message.chunk for message in cutter.cut(tables[0], start, end)):
             receiver.take(pb.CacheChunk.FromString(chunk.SerializeToString()), tables[1])
     return receiver
 
@@ -42,7 +42,7 @@ def test_rows_arrive_bit_by_bit_under_another_page_table(toy, dtype):
 def test_chunks_are_at_most_a_mebibyte_and_hold_whole_entries(toy, monkeypatch):
     cache = filled(toy)
     monkeypatch.setattr("glm5_engine.transfer.MAX_CHUNK_BYTES", 20_000)
-    chunks = Cutter(cache).cut(torch.arange(4), 0, 64)
+    chunks = [message.chunk for message in Cutter(cache).cut(torch.arange(4), 0, 64)]
     assert len(chunks) > 2
     assert all(len(chunk.data) <= 20_000 for chunk in chunks)
     assert [c.first_entry for c in chunks[1:]] == [c.first_entry + c.num_entries for c in chunks[:-1]]
@@ -63,7 +63,7 @@ def test_a_range_covers_a_page_at_least_and_a_chunk_about(toy):
 
 def test_logprobs_come_with_the_last_chunk_of_their_range(toy):
     value = TokenLogprob(3, -0.5, 2, ((1, -0.25),))
-    chunk = Cutter(filled(toy)).cut(torch.arange(4), 0, 2, [value])[-1]
+    chunk = Cutter(filled(toy)).cut(torch.arange(4), 0, 2, [value])[-1].chunk
     target = Receiver(PagedCache(toy.config, 4, torch.float32), 0, "p")
     assert target.take(chunk, torch.arange(4)) == [value]
 
@@ -97,7 +97,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("part", DAMAGES)
 def test_a_damaged_chunk_is_refused_and_writes_nothing(toy, part):
-    (chunk, *_) = Cutter(filled(toy)).cut(torch.arange(4), 0, 64)
+    chunk = Cutter(filled(toy)).cut(torch.arange(4), 0, 64)[0].chunk
     DAMAGES[part](chunk)
     target = PagedCache(toy.config, 4, torch.float32)
     receiver = Receiver(target, 0, "prefill-0")

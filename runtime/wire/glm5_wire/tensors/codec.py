@@ -41,13 +41,27 @@ def element_type(dtype: torch.dtype) -> pb.ElementType.ValueType:
 
 def to_bytes(tensor: Tensor) -> bytes:
     """Return the elements of a CPU tensor, row-major and little-endian: one copy."""
-    flat = tensor.detach().contiguous().view(-1)
-    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+    if tensor.dtype == torch.bfloat16:  # which numpy has not
+        tensor = tensor.view(torch.uint16)
+    return tensor.detach().numpy().tobytes()
 
 
 def to_proto(tensor: Tensor) -> pb.Tensor:
     """Return `tensor` (any shape; float32, bfloat16, uint16 or int32; CPU) as a message."""
-    return pb.Tensor(element_type=element_type(tensor.dtype), shape=tensor.shape, data=to_bytes(tensor))
+    message = pb.Tensor()
+    fill(message, tensor, to_bytes(tensor))
+    return message
+
+
+def fill(message: pb.Tensor, tensor: Tensor, data: bytes) -> None:
+    """Write `tensor`, whose bytes are `data`, into an empty message.
+
+    A message that has others in it is best filled in place: handing them to its constructor serialises and parses them,
+    which for an answer of 3 MB takes 10 ms instead of 0.3.
+    """
+    message.element_type = element_type(tensor.dtype)
+    message.shape.extend(tensor.shape)
+    message.data = data
 
 
 def from_bytes(data: bytes, dtype: torch.dtype) -> Tensor:
@@ -55,8 +69,13 @@ def from_bytes(data: bytes, dtype: torch.dtype) -> Tensor:
     return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
 
 
-def from_proto(message: pb.Tensor, where: str = "tensor") -> Tensor:
+def from_proto(message: pb.Tensor, where: str = "tensor", data: bytes | None = None) -> Tensor:
     """Return a read-only view of the message's bytes in its shape.
+
+    Args:
+        message: from the wire.
+        where: its name, for errors.
+        data: `message.data`, where that has been read already: each reading makes a copy.
 
     Raises:
         InvalidRequest: the element type is unknown, or shape and length do not fit each other.
@@ -64,7 +83,7 @@ def from_proto(message: pb.Tensor, where: str = "tensor") -> Tensor:
     dtype, shape = _DTYPES.get(message.element_type), tuple(message.shape)
     if dtype is None:
         raise InvalidRequest("tensor unreadable", where, f"element type {message.element_type} is unknown")
-    data = message.data
+    data = message.data if data is None else data
     wanted = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or len(data) != wanted:
         why = f"shape {list(shape)} of {dtype} needs {wanted} bytes, there are {len(data)}"

@@ -5,6 +5,7 @@ The engine calls `send` and `collect`, both on the event loop.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Literal
@@ -38,6 +39,7 @@ MAX_REPLY_BYTES = 8 << 20
 """A larger answer is asked for in parts, so that it does not block the connection for others."""
 
 _AGAIN_SECONDS = 0.05
+_WAITS = {lane: WAIT_SECONDS.labels(name) for name, lane in LANES.items()}
 
 
 class ExpertPool:
@@ -71,6 +73,8 @@ class ExpertPool:
         self._reduced = reply_mode == "reduced"
         self._max_pairs = max(1, MAX_REPLY_BYTES // (hidden * dtype.itemsize))
         self._parked: list[Part] = []
+        self._watched: deque[Pending] = deque()
+        self._watching: asyncio.TimerHandle | None = None
         self._flushing: asyncio.TimerHandle | None = None
         self._callbacks: list[Callable[[], None]] = []
         hello = pb.Hello(compat=compat, caller=name)
@@ -90,6 +94,7 @@ class ExpertPool:
         pending = Pending(dispatch, LANES[lane], self._reduced, monotonic() + self._timeout, traceparent)
         positions: Positions = np.arange(len(pending.experts))
         if len(positions):
+            self._watch(pending)
             self._place(Part(pending, positions))
         else:
             pending.done.set_result(None)
@@ -104,14 +109,11 @@ class ExpertPool:
         """
         begun = monotonic()
         try:
-            async with asyncio.timeout(pending.expires - begun):
-                await pending.done
-        except TimeoutError as error:
-            raise self._late(pending) from error
+            await pending.done
         finally:
             if pending.num_left:
                 self._drop(pending)
-            WAIT_SECONDS.labels("decode" if pending.lane == pb.LANE_DECODE else "prefill").observe(monotonic() - begun)
+            _WAITS[pending.lane].observe(monotonic() - begun)
         return pending.result()
 
     def coverage(self, config: ModelConfig) -> tuple[bool, str]:
@@ -131,6 +133,10 @@ class ExpertPool:
         """Close every stream; what is on its way fails."""
         if self._flushing is not None:
             self._flushing.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+        for pending in self._watched:
+            pending.fail(Unavailable("experts did not answer", f"layer {pending.layer}", "the worker leaves"))
         await self._shards.close()
 
     # What links tell
@@ -175,11 +181,11 @@ class ExpertPool:
             else:
                 chosen.setdefault(link, []).append(own)
         for link, groups in chosen.items():
-            whole = Part(pending, np.sort(np.concatenate(groups)), part.avoid)
+            whole = Part(pending, _ascending(groups), part.avoid)
             for piece in whole.split(link.max_rows, self._max_pairs):
                 link.submit(piece)
         if homeless:
-            self._parked.append(Part(pending, np.sort(np.concatenate(homeless))))
+            self._parked.append(Part(pending, _ascending(homeless)))
             self._flush_later()
 
     def _choose(
@@ -218,6 +224,23 @@ class ExpertPool:
         for link in self._shards.links(pending.lane):
             link.drop(pending)
 
+    def _watch(self, pending: Pending) -> None:
+        """Have `pending` fail when its time is over: one timer for all, since what is sent first is late first."""
+        while self._watched and self._watched[0].done.done():
+            self._watched.popleft()
+        self._watched.append(pending)
+        if self._watching is None:
+            self._watching = asyncio.get_running_loop().call_at(pending.expires, self._end_late)
+
+    def _end_late(self) -> None:
+        """Fail what has waited too long, and look again when the next one will have."""
+        self._watching = None
+        while self._watched and (self._watched[0].done.done() or self._watched[0].expires <= monotonic()):
+            pending = self._watched.popleft()
+            pending.fail(self._late(pending))
+        if self._watched:
+            self._watching = asyncio.get_running_loop().call_at(self._watched[0].expires, self._end_late)
+
     def _late(self, pending: Pending) -> Unavailable:
         missing = self._shards.routes.missing([pending.layer], int(pending.experts.max()) + 1)
         why = f"no answer for {self._timeout:g} s"
@@ -226,3 +249,8 @@ class ExpertPool:
         if pending.trouble:
             why += f", last failure: {pending.trouble}"
         return Unavailable("experts did not answer", f"layer {pending.layer}", why, "try again; check the shards")
+
+
+def _ascending(groups: list[Positions]) -> Positions:
+    """Return the positions of all groups, each of which ascends."""
+    return np.sort(np.concatenate(groups)) if len(groups) > 1 else groups[0]

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from glm5.v1 import expert_service_pb2 as pb
-from glm5.v1 import tensor_pb2
 from glm5_model.exchange import Dispatch
 from glm5_model.experts import combine
 from glm5_wire.errors import InvalidRequest, ServiceError
-from glm5_wire.tensors.codec import element_type, to_proto
+from glm5_wire.tensors.codec import element_type, fill, to_bytes
 
 _MAX_UINT32 = 2**32 - 1
 
@@ -45,6 +44,8 @@ class Pending:
         self.lane, self.reduced, self.expires, self.traceparent = lane, reduced, expires, trace
         self.num_rows, self.k = dispatch.expert_ids.shape
         self.experts: npt.NDArray[np.int64] = dispatch.expert_ids.numpy().reshape(-1)
+        self.wire_experts: npt.NDArray[np.uint16] = self.experts.astype("<u2")
+        self.wire_gates: npt.NDArray[np.float32] = self._gates.detach().numpy().reshape(-1)
         self.num_left = len(self.experts)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.trouble = ""
@@ -53,20 +54,9 @@ class Pending:
         self._answers: list[tuple[Positions, bytes]] = []
 
     @cached_property
-    def whole_rows(self) -> tuple[tensor_pb2.Tensor, int]:
-        """Return the message of all rows and its CRC32C: shards that need every row share it."""
+    def whole_rows(self) -> tuple[Tensor, bytes, int]:
+        """Return all rows, their bytes and the CRC32C of these: shards that need every row share them."""
         return _checked(self.rows)
-
-    @cached_property
-    def wire_experts(self) -> npt.NDArray[np.uint16]:
-        """Return the expert of each pair as it travels."""
-        return self.experts.astype("<u2")
-
-    @cached_property
-    def wire_gates(self) -> npt.NDArray[np.float32]:
-        """Return the gate of each pair as it travels."""
-        gates: npt.NDArray[np.float32] = self._gates.detach().numpy().reshape(-1)
-        return gates
 
     def add(self, part: "Part", data: bytes) -> None:
         """Take over the answer to `part`; the last one ends the wait."""
@@ -81,6 +71,7 @@ class Pending:
         """End the wait with an error."""
         if not self.done.done():
             self.done.set_exception(error)
+            self.done.exception()  # it is no surprise where nobody asks any more
 
     def result(self) -> Tensor:
         """Return the routed sum [N, hidden] in the dtype of the rows."""
@@ -90,11 +81,11 @@ class Pending:
 
     def _outputs(self) -> Tensor:
         """Return the output of each pair, [N, k, hidden]."""
-        width = self.rows.shape[1] * self.reply_dtype.itemsize
-        buffer = np.empty((len(self.experts), width), dtype=np.uint8)
+        output = np.dtype((np.void, self.rows.shape[1] * self.reply_dtype.itemsize))
+        buffer = np.empty(len(self.experts), output)
         for positions, data in self._answers:
-            buffer[positions] = np.frombuffer(data, np.uint8).reshape(-1, width)
-        return torch.from_numpy(buffer).view(self.reply_dtype).view(self.num_rows, self.k, -1)
+            buffer[positions] = np.frombuffer(data, output)
+        return torch.from_numpy(buffer.view(np.uint8)).view(self.reply_dtype).view(self.num_rows, self.k, -1)
 
     def _summed(self) -> Tensor:
         """Return the sum of the shards' sums, in an order that does not depend on who answered first."""
@@ -113,56 +104,51 @@ class Part:
     avoid: frozenset[object] = frozenset()
     """Shards that have failed it in this round."""
     sequence: int = field(default=0)
+    num_rows: int = field(init=False)
+    _bounds: npt.NDArray[np.uint32] = field(init=False)
+    """Where in `positions` each row begins, and where the last one ends."""
 
-    @cached_property
-    def _starts(self) -> Positions:
-        """Return where in `positions` each row begins."""
+    def __post_init__(self) -> None:
+        pairs = len(self.positions)
         if self.pending.num_rows == 1:
-            return np.zeros(1, dtype=np.int64)
-        rows = self.positions // self.pending.k
-        return np.concatenate(([0], np.flatnonzero(rows[1:] != rows[:-1]) + 1))
-
-    @property
-    def num_rows(self) -> int:
-        """Return how many rows it has."""
-        return len(self._starts)
+            self._bounds = np.array([0, pairs], dtype="<u4")
+        else:
+            rows = self.positions // self.pending.k
+            starts = np.flatnonzero(rows[1:] != rows[:-1]) + 1
+            self._bounds = np.concatenate(([0], starts, [pairs])).astype("<u4")
+        self.num_rows = len(self._bounds) - 1
 
     def split(self, max_rows: int, max_pairs: int) -> "list[Part]":
         """Return parts of at most `max_rows` rows and about `max_pairs` pairs, cut between rows."""
         if len(self.positions) <= max_pairs and self.num_rows <= max_rows:
             return [self]
         limit = max(1, min(max_rows, max_pairs // self.pending.k))
-        pieces = np.split(self.positions, self._starts[limit::limit])
+        pieces = np.split(self.positions, self._bounds[limit:-1:limit])
         return [Part(self.pending, piece, self.avoid) for piece in pieces]
 
     def message(self, weight_version: int, now: float) -> pb.StreamRequest:
         """Return the batch; `sequence` is set already."""
         pending, positions = self.pending, self.positions
-        tensor, crc = self._rows()
-        offsets = np.append(self._starts, len(positions)).astype("<u4").tobytes()
+        rows, data, crc = self._rows()
+        offsets = self._bounds.tobytes()
         experts = pending.wire_experts[positions].tobytes()
         gates = pending.wire_gates[positions].tobytes()
-        for data in (offsets, experts, gates):
-            crc = google_crc32c.extend(crc, data)
-        batch = pb.Batch(
-            sequence=self.sequence,
-            layer=pending.layer,
-            weight_version=weight_version,
-            rows=tensor,
-            row_offsets=offsets,
-            expert_ids=experts,
-            gates=gates,
-            reply_mode=pb.REPLY_MODE_REDUCED if pending.reduced else pb.REPLY_MODE_ROWS,
-            deadline_ms=min(max(1, int((pending.expires - now) * 1000)), _MAX_UINT32),
-            crc32c=crc,
-            traceparent=pending.traceparent,
-        )
-        return pb.StreamRequest(batch=batch)
+        for more in (offsets, experts, gates):
+            crc = google_crc32c.extend(crc, more)
+        message = pb.StreamRequest()
+        batch = message.batch
+        batch.sequence, batch.layer, batch.weight_version = self.sequence, pending.layer, weight_version
+        fill(batch.rows, rows, data)
+        batch.row_offsets, batch.expert_ids, batch.gates = offsets, experts, gates
+        batch.reply_mode = pb.REPLY_MODE_REDUCED if pending.reduced else pb.REPLY_MODE_ROWS
+        batch.deadline_ms = min(max(1, int((pending.expires - now) * 1000)), _MAX_UINT32)
+        batch.crc32c, batch.traceparent = crc, pending.traceparent
+        return message
 
-    def _rows(self) -> tuple[tensor_pb2.Tensor, int]:
+    def _rows(self) -> tuple[Tensor, bytes, int]:
         if self.num_rows == self.pending.num_rows:
             return self.pending.whole_rows
-        used = self.positions[self._starts] // self.pending.k
+        used = self.positions[self._bounds[:-1]] // self.pending.k
         return _checked(self.pending.rows[torch.from_numpy(used)])
 
     def parse(self, result: pb.Result) -> bytes:
@@ -183,7 +169,7 @@ class Part:
         return data
 
 
-def _checked(rows: Tensor) -> tuple[tensor_pb2.Tensor, int]:
-    """Return the message of `rows` and the CRC32C of its data."""
-    tensor = to_proto(rows)
-    return tensor, google_crc32c.value(tensor.data)
+def _checked(rows: Tensor) -> tuple[Tensor, bytes, int]:
+    """Return `rows`, their bytes and the CRC32C of these."""
+    data = to_bytes(rows)
+    return rows, data, google_crc32c.value(data)
