@@ -1,6 +1,7 @@
 """Discovery and watching, between real gRPC servers in this process."""
 
 import asyncio
+import socket
 from pathlib import Path
 
 from glm5.v1 import peer_pb2 as pb
@@ -29,6 +30,18 @@ async def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:
             path.write_text(text)
             await asyncio.sleep(0.15)
             assert decode.names("experts") == ["shard-0"]
+
+
+async def test_a_newcomer_that_does_not_answer_takes_nobody_out_of_service(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts, nobody answers
+        stranger = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with process("experts", "shard-0") as shard:
+            known = ("experts", shard.server.address)
+            async with process("decode", "decode-0", listing(tmp_path / "p", known)) as decode:
+                await until(lambda: decode.registry.looked)
+                listing(tmp_path / "p", known, ("experts", stranger))
+                await until(lambda: stranger in [peer.address for peer in decode.registry.all_peers()])
+                assert decode.registry.looked
 
 
 async def test_who_announces_itself_is_looked_at_without_any_source(tmp_path: Path) -> None:

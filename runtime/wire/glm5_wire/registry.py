@@ -62,7 +62,7 @@ class PeerRegistry:
         self._callbacks: list[Callable[[], None]] = []
         self._described = Changes()
         self._loop_task: asyncio.Task[None] | None = None
-        self._looked = False
+        self._listed_once = self._passed = False
 
     def register(self, server: _Registers) -> None:
         """Add PeerService to an RpcServer."""
@@ -106,8 +106,13 @@ class PeerRegistry:
 
     @property
     def looked(self) -> bool:
-        """Return whether one pass is done: the source has answered and each of its candidates was tried once."""
-        return self._looked and all(watcher.tried for watcher in self._watchers.values())
+        """Return whether one pass is done: the source has answered and each of its candidates was tried once.
+
+        That stays so: who comes later, or does not answer, takes no process out of service.
+        """
+        if not self._passed:
+            self._passed = self._listed_once and all(watcher.tried for watcher in self._watchers.values())
+        return self._passed
 
     def untold(self, role: Role) -> list[str]:
         """Return the addresses of known processes of `role` that are reachable and have not heard of us yet."""
@@ -133,7 +138,7 @@ class PeerRegistry:
                 found = await self._source.look()
                 if found is not None:
                     self._listed = found
-                self._looked = True
+                self._listed_once = True
                 self._add(self._listed)
                 self._forget()
             except Exception:
