@@ -44,6 +44,16 @@ async def test_a_newcomer_that_does_not_answer_takes_nobody_out_of_service(tmp_p
                 assert decode.registry.looked
 
 
+async def test_the_first_candidates_are_awaited_also_where_they_come_late(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        stranger = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with process("decode", "decode-0", listing(tmp_path / "p")) as decode:
+            await until(lambda: decode.registry.looked)
+            listing(tmp_path / "p", ("experts", stranger))
+            await until(lambda: bool(decode.registry.all_peers()))
+            assert not decode.registry.looked
+
+
 async def test_who_announces_itself_is_looked_at_without_any_source(tmp_path: Path) -> None:
     async with process("decode", "decode-0") as decode:
         discovery = listing(tmp_path / "peers.json", ("decode", decode.server.address))

@@ -108,11 +108,12 @@ class PeerRegistry:
     def looked(self) -> bool:
         """Return whether one pass is done: the source has answered and each of its candidates was tried once.
 
-        That stays so: who comes later, or does not answer, takes no process out of service.
+        With the first candidates tried that stays so: who comes later, or does not answer, takes no process out of
+        service.
         """
-        if not self._passed:
-            self._passed = self._listed_once and all(watcher.tried for watcher in self._watchers.values())
-        return self._passed
+        done = self._listed_once and all(watcher.tried for watcher in self._watchers.values())
+        self._passed |= done and bool(self._watchers)
+        return done or self._passed
 
     def untold(self, role: Role) -> list[str]:
         """Return the addresses of known processes of `role` that are reachable and have not heard of us yet."""
