@@ -9,6 +9,7 @@ import torch
 from glm5.v1 import expert_service_pb2 as pb
 from glm5_experts.check import MAX_PREFILL_ROWS, Checker
 from glm5_experts.refusal import Refusal
+from glm5_model.kernels.native.library import library
 from glm5_wire.tensors.codec import to_proto
 from support_work import batch
 
@@ -32,6 +33,7 @@ def test_a_valid_batch_becomes_pairs_of_rows_and_experts() -> None:
 
 
 def test_compiled_and_plain_checks_find_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert library() is not None, "the library is not built: plain would be compared with plain"
     generator = np.random.default_rng(5)
     messages = [
         batch([sorted(generator.choice([4, 5, 6, 7], size, replace=False).tolist()) for size in sizes])
