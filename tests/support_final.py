@@ -9,10 +9,9 @@ from glm5_operator import objects
 from glm5_operator.kinds import CONTROLLER_REVISION, WRITTEN, Manifest
 from glm5_operator.names import REVISION_LABEL
 from support_kind import LABEL, PATIENCE_SECONDS, Served, get
-from support_lifeless import ADDRESSES, DIGEST, metadata_of, without
+from support_lifeless import ADDRESSES, COUNTERS, DIGEST, metadata_of, without
 
 STILL_SECONDS = 3.0
-COUNTERS = ("epoch",)
 FOREIGN = ("deployment.kubernetes.io/",)
 """Annotations of controllers, which count rolls."""
 

@@ -9,6 +9,8 @@ from glm5_operator import diff
 
 OF_A_LIFE = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation")
 ADDRESSES = ("clusterIP", "clusterIPs", "controller-uid", "batch.kubernetes.io/controller-uid")
+COUNTERS = ("epoch",)
+"""Fields that count changes, of which a longer way has more."""
 DIGEST = (diff.HASH,)
 """The operator's digest of what it wrote, which covers the uid of the owner and what it counts."""
 

@@ -26,6 +26,7 @@ from support_operator import manifest
 CRDS = Path(__file__).parents[1] / "charts/glm5-operator/files/crds"
 PATIENCE_SECONDS = 120.0
 T = TypeVar("T")
+PASSES, WRITES = "glm5_operator_passes_total", "glm5_operator_writes_total"
 # Below the range from which the kernel takes ports for clients.
 PORTS = range(20_000, 30_000)
 KINDS = ",".join(f"{kind.plural}.{kind.group}" if kind.group else kind.plural for kind in WRITTEN)
@@ -160,3 +161,21 @@ def wait_for(found: Callable[[], T], what: str) -> T:
         assert time.monotonic() < until, f"not so after {PATIENCE_SECONDS:.0f} s: {what}"
         time.sleep(0.1)
     return answer
+
+
+def settle(operator: OperatorProcess, api: ApiServer, namespace: str) -> None:
+    """Wait until a pass that began after this call has ended.
+
+    The first pass that ends may have begun before; so there are two, each after news of its own.
+    """
+    for turn in range(2):
+        ended = operator.metric(PASSES)
+        api.kubectl("annotate", "glm5", "demo", "-n", namespace, "--overwrite", f"test/touched={ended}-{turn}")
+        wait_for(lambda: operator.metric(PASSES) > ended, "a pass ended")  # noqa: B023
+
+
+def passes_write_nothing(operator: OperatorProcess, api: ApiServer, namespace: str) -> bool:
+    """Return whether a pass that begins after this call finds nothing to write."""
+    writes = operator.metric(WRITES)
+    settle(operator, api, namespace)
+    return operator.metric(WRITES) == writes

@@ -9,10 +9,18 @@ import pytest
 
 from glm5_operator.kinds import WRITTEN
 from support_apiserver import ApiServer
-from support_operator_process import OperatorProcess, apply_deployment, children, condition, pass_check, wait_for
+from support_operator_process import (
+    OperatorProcess,
+    apply_deployment,
+    children,
+    condition,
+    pass_check,
+    passes_write_nothing,
+    settle,
+    wait_for,
+)
 
 pytestmark = pytest.mark.apiserver
-PASSES = "glm5_operator_passes_total"
 FIXED = {
     ("ServiceAccount", "demo"),
     ("Service", "demo"),
@@ -179,23 +187,6 @@ def test_an_object_of_somebody_else_is_not_taken_over(glm5_api: ApiServer, opera
 def complete(api: ApiServer, namespace: str) -> bool:
     found = children(api, namespace)
     return set(found) >= FIXED | WORKLOADS and any(kind == "StatefulSet" for kind, _ in found)
-
-
-def settle(operator: OperatorProcess, api: ApiServer, namespace: str) -> None:
-    """Wait until a pass that began after this call has ended.
-
-    The first pass that ends may have begun before; so there are two, each after news of its own.
-    """
-    for turn in range(2):
-        ended = operator.metric(PASSES)
-        api.kubectl("annotate", "glm5", "demo", "-n", namespace, "--overwrite", f"test/touched={ended}-{turn}")
-        wait_for(lambda: operator.metric(PASSES) > ended, "a pass ended")  # noqa: B023
-
-
-def passes_write_nothing(operator: OperatorProcess, api: ApiServer, namespace: str) -> bool:
-    writes = operator.metric("glm5_operator_writes_total")
-    settle(operator, api, namespace)
-    return operator.metric("glm5_operator_writes_total") == writes
 
 
 def resource(kind: Any) -> str:

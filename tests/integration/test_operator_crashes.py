@@ -1,149 +1,154 @@
-"""Killed after each single write of a creation, the operator ends with the same objects.
+"""Killed after each single write of a creation, before and during a deletion, the operator ends with the same objects.
 
-The passes run in this process against the real API server; the kill is an exception that nothing catches, and the next
-life begins with nothing but what the API server has.
+Every life is a process on a real API server, with the deployment in a namespace of its own; a failpoint ends it after a
+write. No pod ever runs, for that API server has no nodes: the tests do what a kubelet does for checks of models.
 """
 
-import asyncio
 import json
-import time
-from collections.abc import Callable, Iterable
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from glm5_operator import objects
-from glm5_operator.api import Api, connect
-from glm5_operator.executor import Executor
-from glm5_operator.failpoint import EXIT_CODE, Failpoint
-from glm5_operator.kinds import GLM5_DEPLOYMENT, JOB, POD, WRITTEN
-from glm5_operator.manifests import Environment
+from glm5_operator.failpoint import EXIT_CODE
+from glm5_operator.kinds import GLM5_DEPLOYMENT
 from glm5_operator.names import DEPLOYMENT_LABEL, JOB_LABEL, ROLE_LABEL
-from glm5_operator.poll import Poller
-from glm5_operator.queue import Key, Retry
-from glm5_operator.reconcile import Reconciler
 from support_apiserver import ApiServer
-from support_lifeless import ADDRESSES, DIGEST, metadata_of, without
-from support_operator import manifest
-from support_operator_process import PATIENCE_SECONDS, OperatorProcess, apply_deployment, children, wait_for
+from support_lifeless import ADDRESSES, COUNTERS, DIGEST, metadata_of, without
+from support_operator_process import (
+    KINDS,
+    PATIENCE_SECONDS,
+    WRITES,
+    OperatorProcess,
+    apply_deployment,
+    children,
+    pass_check,
+    passes_write_nothing,
+    wait_for,
+)
 
-pytestmark = pytest.mark.apiserver
-
-
-class Killed(BaseException):
-    """The end of a life."""
-
-
-async def test_killed_after_some_writes_of_a_creation_it_ends_with_the_same_objects(glm5_api: ApiServer) -> None:
-    await _kill_after(glm5_api, "some", lambda writes: range(1, writes + 1, 4))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1200)
-async def test_killed_after_each_write_of_a_creation_it_ends_with_the_same_objects(glm5_api: ApiServer) -> None:
-    await _kill_after(glm5_api, "each", lambda writes: range(1, writes + 1))
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(900)]
+WHOLE = "killed-after-000"
+AT_ONCE = 3
+LOOK_SECONDS = 0.5
 
 
-def test_a_killed_process_is_followed_by_one_that_finishes(glm5_api: ApiServer, tmp_path: Path) -> None:
-    glm5_api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "killed"}})
-    settings = {"namespace": "killed", "watch_namespaces": "killed"}
-    apply_deployment(glm5_api, "killed")
-    with OperatorProcess(glm5_api, tmp_path / "first", failpoint_write=7, **settings) as first:
-        assert first.process.wait(PATIENCE_SECONDS) == EXIT_CODE
-    assert len(children(glm5_api, "killed")) == 7
-
-    with OperatorProcess(glm5_api, tmp_path / "second", **settings):
-        wait_for(lambda: ("GLM5ExpertPlacement", "demo") in children(glm5_api, "killed"), "the creation was finished")
-
-    assert len(children(glm5_api, "killed")) == 17
-    glm5_api.kubectl("delete", "glm5", "demo", "-n", "killed")
+@pytest.fixture(scope="module")
+def server(glm5_api: ApiServer) -> ApiServer:
+    """The API server with the namespace of the operators' leases."""
+    glm5_api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "glm5-system"}})
+    return glm5_api
 
 
-async def _kill_after(server: ApiServer, namespace: str, which: Callable[[int], Iterable[int]]) -> None:
-    """Create deployments, one in a single life, the others killed after a write, and compare what is there."""
-    server.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-    api = await connect(str(server.kubeconfig))
-    try:
-        writes, whole = await _create(api, namespace, kill_after=0)
+def test_killed_after_each_write_of_a_creation_it_ends_with_the_same_objects(server: ApiServer, tmp_path: Path) -> None:
+    with checks_pass(server):
+        writes = create_whole(server, tmp_path)
         assert writes > 20
-        for write in which(writes):
-            _, found = await _create(api, namespace, kill_after=write)
-            assert found == whole, f"killed after write {write}"
-    finally:
-        await api.close()
+        namespaces = [f"killed-after-{write:03d}" for write in range(1, writes + 1)]
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            lives = [pool.submit(live_shortly, server, tmp_path, *one) for one in enumerate(namespaces, start=1)]
+        assert [life.result() for life in lives] == [EXIT_CODE] * writes
+
+        with OperatorProcess(server, tmp_path / "last", watch_namespaces=",".join(namespaces)):
+            wait_for(lambda: not unlike_whole(server, namespaces), "the last life makes all of them whole")
+    server.kubectl("delete", "namespace", WHOLE, *namespaces, "--wait=false")
 
 
-async def _create(api: Api, namespace: str, kill_after: int) -> tuple[int, str]:
-    """Create a deployment; return the writes of the first life, and the objects as text without identities."""
-    name = f"demo-{kill_after:03d}"
-    wanted = manifest(name, namespace)
-    wanted["metadata"] = {"name": name, "namespace": namespace}
-    live = await api.apply(wanted, "test")
-    failpoint = Failpoint(kill_after, _kill)
-    try:
-        await _live(api, namespace, name, failpoint)
-    except Killed:
-        await _live(api, namespace, name, Failpoint())
-    found = [one for kind in WRITTEN for one in await api.list(kind, namespace, f"{DEPLOYMENT_LABEL}={name}")]
-    mine = [one for one in found if objects.controller_uid(one) == live["metadata"]["uid"]]
-    await api.delete(GLM5_DEPLOYMENT, namespace, name, live["metadata"]["uid"])
-    return failpoint.writes, _lifeless(mine, name, live["metadata"]["uid"])
+@pytest.mark.parametrize("moment", ["before", "during"])
+def test_killed_around_a_deletion_it_leaves_nothing(server: ApiServer, tmp_path: Path, moment: str) -> None:
+    namespace = f"killed-{moment}-deletion"
+    apply_deployment(server, namespace)
+    with OperatorProcess(server, tmp_path / "first", watch_namespaces=namespace) as first:
+        pass_check(server, namespace)
+        wait_for(lambda: ("Deployment", "demo-gateway") in children(server, namespace), "all children exist")
+        if moment == "before":
+            first.kill()
+        server.kubectl("delete", "glm5", "demo", "-n", namespace, "--wait=false", "--cascade=foreground")
+        first.kill()
+
+    with OperatorProcess(server, tmp_path / "second", watch_namespaces=namespace) as second:
+        wait_for(second.leads, "the second life leads")
+        wait_for(lambda: not children(server, namespace), "nothing is left")
+        assert second.metric(WRITES) == 0
+    assert server.kubectl("get", "glm5", "-n", namespace, "-o", "name") == ""
 
 
-async def _live(api: Api, namespace: str, name: str, failpoint: Failpoint) -> None:
-    """Do passes until one has nothing to write, with the model checked in between."""
-    poller = Poller(lambda key: None, poll_seconds=1.0)
-    executor = Executor(api, lambda: None, failpoint)
-    reconciler = Reconciler(api, executor, poller, lambda: None, Environment(), resync_seconds=60.0)
-    await _idle(reconciler, failpoint, (namespace, name))
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not await _check_is_over(api, namespace, name):
-        assert time.monotonic() < until, "the Job controller did not see the end of the Job's pod"
-        await asyncio.sleep(0.1)
-    await _idle(reconciler, failpoint, (namespace, name))
+def create_whole(api: ApiServer, folder: Path) -> int:
+    """Create a deployment in one life; return after how many writes there was nothing left to write."""
+    apply_deployment(api, WHOLE)
+    with OperatorProcess(api, folder / "whole", watch_namespaces=WHOLE) as operator:
+        wait_for(lambda: ("Deployment", "demo-gateway") in children(api, WHOLE), "all children exist")
+        wait_for(lambda: passes_write_nothing(operator, api, WHOLE), "it has nothing to write any more")
+        return int(operator.metric(WRITES))
 
 
-async def _idle(reconciler: Reconciler, failpoint: Failpoint, key: Key) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        before = failpoint.writes
+def live_shortly(api: ApiServer, folder: Path, write: int, namespace: str) -> int:
+    """Create a deployment in a life that ends after a write; return the exit code."""
+    apply_deployment(api, namespace)
+    settings = {"watch_namespaces": namespace, "failpoint_write": write}
+    with OperatorProcess(api, folder / namespace, **settings) as operator:
+        return operator.process.wait(PATIENCE_SECONDS)
+
+
+@contextmanager
+def checks_pass(api: ApiServer) -> Iterator[None]:
+    """Let the pods of all checks of models succeed, as a kubelet would."""
+    over = threading.Event()
+
+    def pass_them() -> None:
+        while not over.wait(LOOK_SECONDS):
+            for pod in pending_checks(api):
+                patch = json.dumps({"status": {**pod["status"], "phase": "Succeeded"}})
+                where = ("-n", pod["metadata"]["namespace"], "--subresource=status", "--type=merge", "-p", patch)
+                api.kubectl("patch", "pod", objects.name(pod), *where)
+
+    with ThreadPoolExecutor(1) as pool:
+        passing = pool.submit(pass_them)
         try:
-            await reconciler(key)
-        except Retry:  # the API server is still making room for the new kinds
-            await asyncio.sleep(0.5)
-            continue
-        if failpoint.writes == before:
-            return
-    raise AssertionError("passes never stopped writing")
+            yield
+        finally:
+            over.set()
+    passing.result()
 
 
-async def _check_is_over(api: Api, namespace: str, name: str) -> bool:
-    """Let the pods of the check Job succeed, as a kubelet would; return whether the Job is over."""
-    selector = f"{DEPLOYMENT_LABEL}={name},{JOB_LABEL}=check"
-    for pod in await api.list(POD, namespace, selector):
-        if pod["status"].get("phase") == "Pending":
-            metadata = {"name": objects.name(pod), "namespace": namespace}
-            status = {**pod["status"], "phase": "Succeeded"}
-            await api.apply(
-                {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status}, "test", "status"
-            )
-    jobs = await api.list(JOB, namespace, selector)
-    return any(objects.is_true(job, "Complete") for job in jobs)
+def pending_checks(api: ApiServer) -> list[dict[str, Any]]:
+    which = ("-l", f"{JOB_LABEL}=check", "--field-selector=status.phase=Pending")
+    return list(json.loads(api.kubectl("get", "pods", "-A", *which, "-o", "json"))["items"])
 
 
-def _kill() -> None:
-    raise Killed
+def unlike_whole(api: ApiServer, namespaces: list[str]) -> list[str]:
+    """Return the namespaces whose objects are others than those of the deployment that was created in one life."""
+    found = bodies(api)
+    return [namespace for namespace in namespaces if found.get(namespace) != found[WHOLE]]
 
 
-def _lifeless(found: list[dict[str, Any]], deployment: str, uid: str) -> str:
+def bodies(api: ApiServer) -> dict[str, str]:
+    """Return the children of each namespace's deployment as text without what differs from life to life."""
+    found = defaultdict(list)
+    for one in json.loads(api.kubectl("get", KINDS, "-A", "-l", f"{DEPLOYMENT_LABEL}=demo", "-o", "json"))["items"]:
+        if owner(one)["kind"] == GLM5_DEPLOYMENT.kind:
+            found[one["metadata"]["namespace"]].append(one)
+    return {namespace: lifeless(some, namespace) for namespace, some in found.items()}
+
+
+def owner(one: dict[str, Any]) -> dict[str, Any]:
+    """Return the only owner of an object; a StatefulSet has ControllerRevisions of its own."""
+    return dict(one["metadata"]["ownerReferences"][0])
+
+
+def lifeless(found: list[dict[str, Any]], namespace: str) -> str:
     """Return objects as text, without what differs from life to life: identities, times, addresses, status."""
-    bodies = []
+    kept = [{**one, "metadata": metadata_of(one), "status": {}} for one in found]
+    text = json.dumps([without(one, ADDRESSES + COUNTERS + DIGEST) for one in kept], sort_keys=True, indent=1)
     for one in found:
-        bodies.append(without({**one, "metadata": metadata_of(one), "status": {}}, ADDRESSES + DIGEST))
-    text = json.dumps(bodies, sort_keys=True, indent=1).replace(uid, "UID")
-    for one in found:
-        if one["kind"] == "ConfigMap":  # named by a hash of its content, in which the uid is
+        text = text.replace(owner(one)["uid"], "UID")
+        if one["kind"] == "ConfigMap":  # named by a hash of its content, in which the owner's uid is
             text = text.replace(objects.name(one), f"settings-of-{objects.label(one, ROLE_LABEL)}")
-    text = text.replace(deployment, "NAME")
-    return "\n".join(sorted(text.splitlines()))
+    return "\n".join(sorted(text.replace(namespace, "NAMESPACE").splitlines()))
