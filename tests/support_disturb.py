@@ -40,8 +40,13 @@ def configure_dns(text: str) -> None:
 
 @contextmanager
 def stopped_api_server() -> Iterator[None]:
-    """Stop the API server inside the block: its kubelet loses the manifest and ends it."""
-    node = kind_cluster.nodes()[0]
+    """Stop the API server inside the block: its kubelet loses the manifest and ends it.
+
+    It is back when pods reach it: as it goes it takes itself out of its Service, and each node's kube-proxy, which asks
+    for changes after longer and longer pauses (up to 30 s), brings it in again.
+    """
+    node, *workers = kind_cluster.nodes()
+    service = get("/api/v1/namespaces/default/services/kubernetes")["spec"]["clusterIP"]
     here, away = "/etc/kubernetes/manifests/kube-apiserver.yaml", "/etc/kubernetes/kube-apiserver.yaml"
     in_node(node, "mv", here, away)
     try:
@@ -53,6 +58,8 @@ def stopped_api_server() -> Iterator[None]:
         wait_for(api_answers, "the API server is back")
         api().close()
         api.cache_clear()
+        for worker in workers:
+            wait_for(lambda: listens(worker, service), f"pods on {worker} reach the API server")  # noqa: B023
 
 
 def api_answers() -> bool:
@@ -61,6 +68,12 @@ def api_answers() -> bool:
             return fresh.get("/readyz").status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def listens(node: str, address: str) -> bool:
+    """Return whether a connection from a node to port 443 of an address is accepted within 2 s."""
+    command = ["docker", "exec", node, "timeout", "2", "bash", "-c", f"exec 3<>/dev/tcp/{address}/443"]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
 
 
 def in_node(node: str, *command: str) -> None:
