@@ -14,6 +14,9 @@ BUF := $(VENV)/buf/node_modules/.bin/buf
 # Whether `make test` runs the tests in the kind cluster: yes, no, or keep (the cluster stays).
 KIND ?= yes
 
+# Two files of tests at once, for many wait more than they compute; in the order of their names, for long ones come first.
+AT_ONCE ?= -n 2 --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev up check format test test-long generate kube cluster kind kind-down test-e2e able clean
 
@@ -78,7 +81,7 @@ able: install-dev
 	@[ "$(KIND)" = no ] || $(CLUSTER) able
 
 test: able check kube ## everything but the long repetitions; KIND=no leaves out the kind cluster, KIND=keep keeps it
-	$(BIN)/python -m pytest -m "not long and not e2e" --reruns 1 --durations 15
+	$(BIN)/python -m pytest -m "not long and not e2e" $(AT_ONCE) --reruns 1 --durations 15
 	@if [ "$(KIND)" = no ]; then echo "KIND=no: the tests in the kind cluster were left out"; else $(MAKE) test-e2e; fi
 	@[ "$(KIND)" != yes ] || $(MAKE) kind-down
 

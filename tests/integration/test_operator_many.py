@@ -13,7 +13,7 @@ from support_apiserver import ApiServer
 from support_operator import manifest
 from support_operator_process import OperatorProcess, install_crds, wait_for
 
-pytestmark = [pytest.mark.apiserver, pytest.mark.long, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(1200)]
 MANY = 100
 NAMESPACE = "many"
 CONVERGED_SECONDS = 300
