@@ -154,11 +154,11 @@ def _check_pod(api: ApiServer, namespace: str, name: str) -> str:
     return api.kubectl("get", "pods", "-n", namespace, "-l", labels, phase, "-o", "jsonpath={.items[*].metadata.name}")
 
 
-def wait_for(found: Callable[[], T], what: str) -> T:
+def wait_for(found: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS) -> T:
     """Return the first answer that is true."""
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + seconds
     while not (answer := found()):
-        assert time.monotonic() < until, f"not so after {PATIENCE_SECONDS:.0f} s: {what}"
+        assert time.monotonic() < until, f"not so after {seconds:.0f} s: {what}"
         time.sleep(0.1)
     return answer
 
