@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from glm5.v1 import expert_service_pb2 as pb
-from glm5_experts.work import Work
+from glm5_experts.work import Arrays, Work
 from glm5_wire.tensors.codec import to_proto
 
 
@@ -16,14 +16,14 @@ def work(
 ) -> Work:
     """Return a batch of `num_rows` rows of 10 bytes each in the queue."""
     answers: list[pb.StreamResponse] = fields.pop("answers", [])
+    arrays = Arrays(torch.zeros(num_rows, 4), np.arange(num_rows), np.ones(num_rows, np.float32))
     values: dict[str, Any] = {
         "sequence": name,
         "layer": layer,
         "lane": lane,
-        "rows": torch.zeros(num_rows, 4),
-        "pair_rows": np.arange(num_rows),
-        "pair_experts": np.zeros(num_rows, dtype=np.int64),
-        "gates": np.ones(num_rows, dtype=np.float32),
+        "num_rows": num_rows,
+        "pair_experts": np.zeros(num_rows, np.int64),
+        "read": lambda: arrays,
         "reduced": False,
         "num_bytes": 10 * num_rows,
         "received": 0.0,
@@ -34,7 +34,7 @@ def work(
 
 
 def batch(experts: list[list[int]], **fields: Any) -> pb.Batch:
-    """Return a valid message; row i goes to experts[i]. `fields` are set before the checksum."""
+    """Return a valid message of rows [n, 4]; row i goes to experts[i]. `fields` are set before the checksum."""
     counts = [0, *(len(row) for row in experts)]
     flat = [expert for row in experts for expert in row]
     message = pb.Batch(

@@ -42,7 +42,7 @@ def _compile(source: Path, machine: str, kind: str) -> None:
     """Compile one library, in place of an older one in one step: a process may have that mapped."""
     target = source.parent.parent / f"{kind}.so"
     draft = target.with_suffix(".so.new")
-    tuned = [] if kind == machine else [f"-mcpu={kind}"]
+    tuned = ["-mcpu=generic+crc"] if kind == "aarch64" else [f"-mcpu={kind}"]
     command = ["-m", "ziglang", "cc", *FLAGS, "-target", f"{machine}-linux-gnu.2.17", *tuned]
     subprocess.run([sys.executable, *command, "-o", str(draft), str(source)], check=True)
     draft.replace(target)

@@ -1,6 +1,7 @@
 """A batch from the wire, checked and viewed as arrays; nothing of it is copied but the indices."""
 
 import time
+from collections.abc import Callable
 
 import google_crc32c
 import numpy as np
@@ -9,13 +10,10 @@ import torch
 
 from glm5.v1 import expert_service_pb2 as pb
 from glm5_experts.refusal import Refusal
-from glm5_experts.work import Answer, Lane, Work
-from glm5_model.kernels.native.library import library
+from glm5_experts.work import Answer, Arrays, Lane, Work
 from glm5_wire.errors import InvalidRequest
-from glm5_wire.tensors.codec import from_proto
-
-Pairs = npt.NDArray[np.int64]
-"""[2, P]: rows, then logical ids of experts."""
+from glm5_wire.tensors.codec import element_type, from_proto
+from glm5_wire.tensors.messages import Order, Task, messages
 
 MAX_DECODE_ROWS = 1024
 MAX_PREFILL_ROWS = 512
@@ -53,8 +51,52 @@ class Checker:
         self._name, self._num_experts, self._hidden, self._dtype = name, num_experts, hidden, dtype
         self._weight_version, self._reduced_allowed = weight_version, reduced_allowed
         self._held = {layer: np.isin(np.arange(num_experts), experts) for layer, experts in held.items()}
-        self._tables = {layer: table.ctypes.data for layer, table in self._held.items()}
-        self._library = library()
+        self._messages = messages()
+        self._expected = weight_version, element_type(dtype), hidden
+
+    def usual(self, message: bytes, lane: Lane, answer: Callable[[int], Answer]) -> Work | None:
+        """Return the work of a message if it is a valid batch of the usual kind; any other is for `work`.
+
+        Args:
+            message: a StreamRequest.
+            lane: of the stream.
+            answer: returns who takes the answer, by sequence.
+        """
+        library = self._messages
+        order = library.read_batch(message) if library is not None else None
+        if library is None or order is None or not self._is_usual(order, lane):
+            return None
+        held, trace = self._held.get(order.layer), message[order.trace : order.trace + order.trace_bytes]
+        if held is None or not library.fits(message, order, held) or not trace.isascii():
+            return None
+        now = time.monotonic()
+        places = order.sequence, order.rows, order.count, order.data, order.offsets, order.experts
+        return Work(
+            sequence=order.sequence,
+            layer=order.layer,
+            lane=lane,
+            num_rows=order.rows,
+            pair_experts=np.frombuffer(message, "<u2", order.count, order.experts),
+            reduced=False,
+            num_bytes=len(message),
+            received=now,
+            expires=now + order.deadline_ms / 1000 if order.deadline_ms else float("inf"),
+            answer=answer(order.sequence),
+            read=lambda: self._arrays(message),
+            task=Task(message, *places) if self._dtype == torch.float32 else None,
+            traceparent=trace.decode(),
+        )
+
+    def _arrays(self, message: bytes) -> Arrays:
+        """Return what a batch that was checked carries."""
+        batch = pb.StreamRequest.FromString(message).batch
+        rows, offsets = from_proto(batch.rows, "rows"), np.frombuffer(batch.row_offsets, "<u4")
+        return Arrays(rows, np.repeat(np.arange(rows.shape[0]), np.diff(offsets)), np.frombuffer(batch.gates, "<f4"))
+
+    def _is_usual(self, order: Order, lane: Lane) -> bool:
+        seen = order.weight_version, order.element_type, order.width
+        is_plain = order.reply_mode != pb.REPLY_MODE_REDUCED
+        return is_plain and seen == self._expected and 1 <= order.rows <= max_rows(lane)
 
     def work(self, batch: pb.Batch, lane: Lane, answer: Answer) -> Work:
         """Return `batch` as work for this shard.
@@ -75,21 +117,23 @@ class Checker:
         if len(offsets) % 4 or len(experts) % 2 or len(gates) != 2 * len(experts):
             why = f"{len(offsets)} bytes of offsets, {len(experts)} of expert ids, {len(gates)} of gates"
             raise self._refusal(pb.BATCH_ERROR_INVALID, batch, f"{why} do not fit each other")
-        pair_rows, pair_experts = self._unpacked(batch, offsets, experts, rows.shape[0])
+        pair_experts = np.frombuffer(experts, "<u2")
+        pair_rows = self._pair_rows(batch, np.frombuffer(offsets, "<u4"), rows.shape[0], len(pair_experts))
+        self._require_held(batch, pair_experts)
+        arrays = Arrays(rows, pair_rows, np.frombuffer(gates, "<f4"))
         now = time.monotonic()
         return Work(
             sequence=batch.sequence,
             layer=batch.layer,
             lane=lane,
-            rows=rows,
-            pair_rows=pair_rows,
+            num_rows=rows.shape[0],
             pair_experts=pair_experts,
-            gates=np.frombuffer(gates, "<f4"),
             reduced=self._is_reduced(batch),
             num_bytes=len(data) + len(offsets) + len(experts) + len(gates),
             received=now,
             expires=now + batch.deadline_ms / 1000 if batch.deadline_ms else float("inf"),
             answer=answer,
+            read=lambda: arrays,
             traceparent=batch.traceparent,
         )
 
@@ -107,19 +151,6 @@ class Checker:
             raise self._refusal(pb.BATCH_ERROR_INVALID, batch, why, "split it")
         return rows
 
-    def _unpacked(self, batch: pb.Batch, offsets: bytes, experts: bytes, num_rows: int) -> Pairs:
-        """Return the pairs: in one call where that can be and nothing is wrong, else so that it can be said what is."""
-        count, table = len(experts) // 2, self._tables.get(batch.layer)
-        pairs = np.empty((2, count), dtype=np.int64)
-        if self._library is not None and table is not None and len(offsets) == 4 * num_rows + 4:
-            sizes = self._num_experts, pairs.ctypes.data
-            if self._library.glm5_read_pairs(offsets, num_rows, experts, count, table, *sizes):
-                return pairs
-        pairs[1] = np.frombuffer(experts, "<u2")
-        pairs[0] = self._pair_rows(batch, np.frombuffer(offsets, "<u4"), num_rows, count)
-        self._require_held(batch, pairs[1])
-        return pairs
-
     def _pair_rows(
         self, batch: pb.Batch, offsets: npt.NDArray[np.uint32], num_rows: int, num_pairs: int
     ) -> npt.NDArray[np.int64]:
@@ -132,7 +163,7 @@ class Checker:
             raise self._refusal(pb.BATCH_ERROR_INVALID, batch, why)
         return np.repeat(np.arange(num_rows), counts)
 
-    def _require_held(self, batch: pb.Batch, experts: npt.NDArray[np.int64]) -> None:
+    def _require_held(self, batch: pb.Batch, experts: npt.NDArray[np.uint16]) -> None:
         if len(experts) and experts.max() >= self._num_experts:
             why = f"it names expert {experts.max()}, the model has {self._num_experts} in a layer"
             raise self._refusal(pb.BATCH_ERROR_INVALID, batch, why)

@@ -12,7 +12,7 @@ import torch
 from glm5.v1 import expert_service_pb2 as pb
 from glm5_experts import figures
 from glm5_experts.load import Load
-from glm5_experts.product import Product, compute
+from glm5_experts.product import Product, Products
 from glm5_experts.queue import Queue
 from glm5_experts.refusal import Refusal
 from glm5_experts.work import Work
@@ -44,13 +44,13 @@ class Runner:
     def __init__(
         self, weights: ExpertWeights, kernels: Kernels, load: Load, max_queue_bytes: int, num_threads: int
     ) -> None:
-        self._weights, self._kernels, self._load = weights, kernels, load
+        self._products, self._load = Products(weights, kernels), load
         self._queue = Queue(max_queue_bytes, _expire)
         figures.QUEUE_BYTES.set_function(lambda: self._queue.num_bytes)
         self._thread = ThreadPoolExecutor(1, "step", initializer=torch.set_num_threads, initargs=(num_threads,))
         self._more = asyncio.Event()
         self._seconds: dict[int, float] = {}
-        self._products = 0
+        self._count = 0
         self._computing = False
         self._seen: deque[str] = deque(maxlen=_STEPS)
         self.worked_at = monotonic()
@@ -60,8 +60,8 @@ class Runner:
     def progress(self) -> int:
         """Return a counter that stands still only while one product computes."""
         if not self._computing:
-            self._products += 1
-        return self._products
+            self._count += 1
+        return self._count
 
     def __len__(self) -> int:
         return len(self._queue) + self._computing
@@ -94,14 +94,13 @@ class Runner:
         """Compute one product and answer its batches."""
         began = monotonic()
         try:
-            product = await self._product(works)
+            product = await self._product(works, began)
         except Exception as error:
             log.exception("product failed layer=%d", works[0].layer)
             for work in works:
                 work.answer(failure(work.sequence, pb.BATCH_ERROR_UNSPECIFIED, f"product failed: {error!r}"))
             return
         for work, answer in zip(works, product.answers, strict=True):
-            answer.result.queue_us = int((began - work.received) * 1e6)
             if not work.cancelled:
                 work.answer(answer)
         # Lets answers out before they are counted, and new batches in: these may join the next product.
@@ -109,20 +108,20 @@ class Runner:
         self._load.add(works)
         _FIGURES[works[0].lane].observe(works, product, began)
 
-    async def _product(self, works: list[Work]) -> Product:
+    async def _product(self, works: list[Work], began: float) -> Product:
         """Compute here where that is expected to be short, else in the step thread."""
-        size = sum(len(work.pair_rows) for work in works).bit_length()
+        size = sum(work.num_pairs for work in works).bit_length()
         self._computing = True
         try:
             with self._traced(works):
                 if self._seconds.get(size, 1.0) < INLINE_SECONDS:
-                    product = compute(works, self._weights, self._kernels)
+                    product = self._products.compute(works, began)
                 else:
                     loop = asyncio.get_running_loop()
-                    product = await loop.run_in_executor(self._thread, compute, works, self._weights, self._kernels)
+                    product = await loop.run_in_executor(self._thread, self._products.compute, works, began)
         finally:
             self._computing = False
-            self._products += 1
+            self._count += 1
         usual = self._seconds.get(size, product.seconds)
         self._seconds[size] = usual + (product.seconds - usual) * (0.1 if product.seconds > usual else 0.5)
         return product

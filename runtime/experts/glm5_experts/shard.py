@@ -2,12 +2,10 @@
 
 import asyncio
 import logging
-from functools import partial
 from time import monotonic
 
 import torch
 
-from glm5.v1 import expert_service_pb2_grpc as rpc
 from glm5.v1 import peer_pb2
 from glm5_experts import figures
 from glm5_experts.check import Checker
@@ -36,7 +34,7 @@ class Shard:
     def __init__(self, settings: ShardSettings, life: Life) -> None:
         self._settings, self._life = settings, life
         self._streams = Streams(life.peer, settings.window, min(1.0, settings.detection_seconds / 4))
-        life.server.add(partial(rpc.add_ExpertServiceServicer_to_server, self._streams))
+        life.server.add(self._streams.add_to)
         self._loaded: Loaded | None = None
         self._share = 0.0
         self._task: asyncio.Task[None] | None = None

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from glm5.v1 import expert_service_pb2 as pb
-from glm5.v1 import expert_service_pb2_grpc as rpc
 from glm5.v1 import peer_pb2
 from glm5_experts import figures
 from glm5_experts.check import Checker, max_rows
@@ -22,10 +23,11 @@ from glm5_wire.errors import Incompatible, InvalidRequest, Unavailable
 
 log = logging.getLogger(__name__)
 
+SERVICE = "glm5.v1.ExpertService"
 _WITH_PEER = {pb.BATCH_ERROR_NOT_HELD, pb.BATCH_ERROR_STALE_WEIGHTS, pb.BATCH_ERROR_DRAINING}
 
 
-class Streams(rpc.ExpertServiceServicer):
+class Streams:
     """Serves the streams of all attention workers.
 
     Args:
@@ -50,13 +52,18 @@ class Streams(rpc.ExpertServiceServicer):
         for stream in self._open:
             stream.send_progress()
 
-    async def Stream(self, requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:  # type: ignore[override]  # noqa: N802
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Serve on `server`. Messages are bytes here: the compiled library reads and writes the usual ones."""
+        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self.stream)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Stream": method}),))
+
+    async def stream(self, requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Answer batches until the caller closes the stream."""
         if self.runner is None or self.checker is None:
             raise Unavailable(
                 "shard not ready", self._describe().name, "it loads its experts", "try again or elsewhere"
             )
-        hello = await context.read()
+        hello = _parsed(await context.read())
         lane = self._accept(hello)
         stream = _Stream(self, context, lane)
         name = "decode" if lane == pb.LANE_DECODE else "prefill"
@@ -70,7 +77,7 @@ class Streams(rpc.ExpertServiceServicer):
             figures.STREAMS.labels(name).dec()
             log.info("stream closed caller=%s lane=%s", hello.hello.caller, name)
 
-    def _accept(self, message: Any) -> Lane:
+    def _accept(self, message: pb.StreamRequest) -> Lane:
         """Return the lane of a hello.
 
         Raises:
@@ -78,7 +85,7 @@ class Streams(rpc.ExpertServiceServicer):
             Incompatible: the caller's compat is another one.
         """
         me = self._describe()
-        if not isinstance(message, pb.StreamRequest) or message.WhichOneof("kind") != "hello":
+        if message.WhichOneof("kind") != "hello":
             raise InvalidRequest("stream refused", me.name, "its first message is no hello", "send one first")
         if message.hello.lane not in (pb.LANE_DECODE, pb.LANE_PREFILL):
             raise InvalidRequest("stream refused", me.name, "its hello names no lane", "set lane")
@@ -94,7 +101,7 @@ class _Stream:
     def __init__(self, owner: Streams, context: grpc.aio.ServicerContext[Any, Any], lane: Lane) -> None:
         self._owner, self._context, self._lane = owner, context, lane
         self._flying: dict[int, Work] = {}
-        self._out: deque[pb.StreamResponse] = deque()
+        self._out: deque[bytes] = deque()
         self._more = asyncio.Event()
 
     async def run(self) -> None:
@@ -115,33 +122,40 @@ class _Stream:
 
     async def _read(self) -> None:
         """Take messages until the caller closes the stream."""
-        while True:
-            message = await self._context.read()
-            if not isinstance(message, pb.StreamRequest):
-                return
-            kind = message.WhichOneof("kind")
-            if kind == "batch":
-                self._take(message.batch)
-            elif kind == "cancel":
-                if (work := self._flying.pop(message.cancel.sequence, None)) is not None:
-                    work.cancelled = True
+        while isinstance(data := await self._context.read(), bytes):
+            assert self._owner.checker is not None
+            work = self._owner.checker.usual(data, self._lane, lambda sequence: partial(self._answer, sequence))
+            if work is not None:
+                self._queue(work.sequence, lambda: work)  # noqa: B023 - called at once
             else:
-                raise InvalidRequest("stream broken off", "", f"a message of kind {kind} in mid-stream", "send batches")
+                self._take(_parsed(data))
 
-    def _take(self, batch: pb.Batch) -> None:
+    def _take(self, message: pb.StreamRequest) -> None:
+        """Handle any message but a valid batch of the usual kind."""
+        kind, batch = message.WhichOneof("kind"), message.batch
+        checker, answer = self._owner.checker, partial(self._answer, batch.sequence)
+        assert checker is not None
+        if kind == "batch":
+            self._queue(batch.sequence, lambda: checker.work(batch, self._lane, answer))
+        elif kind == "cancel":
+            if (work := self._flying.pop(message.cancel.sequence, None)) is not None:
+                work.cancelled = True
+        else:
+            raise InvalidRequest("stream broken off", "", f"a message of kind {kind} in mid-stream", "send batches")
+
+    def _queue(self, sequence: int, work: Callable[[], Work]) -> None:
         """Queue a batch, or answer at once why not."""
-        owner = self._owner
-        assert owner.runner is not None
-        assert owner.checker is not None
+        runner = self._owner.runner
+        assert runner is not None
         try:
-            self._require_room(batch)
-            work = owner.checker.work(batch, self._lane, partial(self._answer, batch.sequence))
-            owner.runner.put(work)
-            self._flying[batch.sequence] = work
+            self._require_room(sequence)
+            checked = work()
+            runner.put(checked)
+            self._flying[sequence] = checked
         except Refusal as refusal:
-            self._send(refused(batch.sequence, refusal))
+            self._send(refused(sequence, refusal))
 
-    def _require_room(self, batch: pb.Batch) -> None:
+    def _require_room(self, sequence: int) -> None:
         if self._owner.refusing:
             raise Refusal(
                 pb.BATCH_ERROR_DRAINING, "batch refused: the shard leaves; use another holder, or wait for one"
@@ -149,10 +163,10 @@ class _Stream:
         if len(self._flying) >= self._owner._window:
             why = f"{len(self._flying)} batches are in flight, the window is {self._owner._window}"
             raise Refusal(pb.BATCH_ERROR_OVERLOADED, f"batch refused: {why}; wait for results")
-        if batch.sequence in self._flying:
-            raise Refusal(pb.BATCH_ERROR_INVALID, f"batch refused: sequence {batch.sequence} is in flight already")
+        if sequence in self._flying:
+            raise Refusal(pb.BATCH_ERROR_INVALID, f"batch refused: sequence {sequence} is in flight already")
 
-    def _answer(self, sequence: int, message: pb.StreamResponse) -> None:
+    def _answer(self, sequence: int, message: pb.StreamResponse | bytes) -> None:
         self._flying.pop(sequence, None)
         self._send(message)
 
@@ -165,9 +179,11 @@ class _Stream:
         )
         self._send(pb.StreamResponse(progress=progress))
 
-    def _send(self, message: pb.StreamResponse) -> None:
-        if message.WhichOneof("kind") == "failure" and message.failure.error in _WITH_PEER:
-            message.failure.peer.CopyFrom(self._owner._describe())
+    def _send(self, message: pb.StreamResponse | bytes) -> None:
+        if not isinstance(message, bytes):
+            if message.WhichOneof("kind") == "failure" and message.failure.error in _WITH_PEER:
+                message.failure.peer.CopyFrom(self._owner._describe())
+            message = message.SerializeToString()
         self._out.append(message)
         self._more.set()
 
@@ -186,3 +202,15 @@ class _Stream:
                     await self._context.write(self._out.popleft())
                 self._more.clear()
                 await self._more.wait()
+
+
+def _parsed(data: Any) -> pb.StreamRequest:
+    """Return a message; an empty one where the caller has closed the stream.
+
+    Raises:
+        InvalidRequest: `data` is no message.
+    """
+    try:
+        return pb.StreamRequest.FromString(data if isinstance(data, bytes) else b"")
+    except DecodeError as error:
+        raise InvalidRequest("stream broken off", "", f"what came is no message: {error}", "send batches") from error

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glm5_model.errors import NotHeld
 from glm5_model.kernels import Kernels, LayerExperts
-from glm5_model.kernels.native.library import library
+from glm5_model.kernels.native.library import Weight, library
 
 __all__ = ["ExpertWeights", "LayerExperts", "combine"]
 
@@ -62,6 +62,14 @@ class ExpertWeights:
         """
         slots = self._slots_of(layer, pair_experts)
         return kernels.grouped(rows, pair_rows, slots, self._layers[layer])
+
+    def compiled(self, layer: int) -> tuple[Weight, Weight, int, int, int]:
+        """Return a layer as the compiled library wants it: weights, how many experts, and their slots by logical id.
+
+        The slots are an address of int64 and how many there are; -1 where an expert is not held.
+        """
+        held, slots = self._layers[layer], self._slots[layer]
+        return *held.compiled, len(held.experts), slots[1:].__array_interface__["data"][0], len(slots) - 1
 
     def _slots_of(self, layer: int, experts: Tensor) -> Tensor:
         """Return where `experts` [P] lie, [P] int64.

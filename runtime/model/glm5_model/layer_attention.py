@@ -39,6 +39,8 @@ class Step:
     """Factors for `rotate`, two [M, qk_rope_head_dim]."""
     turn_heads: tuple[Tensor, Tensor]
     """The same for rows of heads, two [M, 1, qk_rope_head_dim]."""
+    compiled: object
+    """What the layers have prepared of it."""
 
 
 def layer_attention(

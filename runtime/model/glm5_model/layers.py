@@ -6,6 +6,7 @@ from glm5_model.config import ModelConfig
 from glm5_model.feed_forward import route
 from glm5_model.kernels import Kernels
 from glm5_model.layer_attention import Selection, Step, layer_attention
+from glm5_model.layout import Layout
 from glm5_model.weights import AttentionWeights, MlpWeights, MoeWeights
 
 
@@ -15,6 +16,10 @@ class Layers:
     def __init__(self, config: ModelConfig, weights: AttentionWeights, kernels: Kernels) -> None:
         """Compute with `weights`, which must be on the kernels' device and of their dtype."""
         self._config, self._weights, self._kernels = config, weights.layers, kernels
+
+    def prepared(self, layout: Layout, turn: tuple[Tensor, Tensor]) -> object:
+        """Return what all layers of a pass need of it in another form, `Step.compiled`."""
+        return None
 
     def attention(self, step: Step, index: int, hidden: Tensor, selection: Selection) -> tuple[Tensor, Selection]:
         """Return hidden [M, hidden] after the attention of layer `index`, and the selection for the layers after it."""

@@ -1,5 +1,7 @@
 """Layers computed by the compiled library: a call for each half of a layer instead of hundreds of small ones."""
 
+import ctypes
+
 import torch
 from torch import Tensor
 
@@ -8,7 +10,11 @@ from glm5_model.kernels.native import library as native
 from glm5_model.kernels.native.kernels import NativeKernels
 from glm5_model.layer_attention import INDEX_NORM_EPS, Selection, Step, select_rows
 from glm5_model.layers import Layers
+from glm5_model.layout import Group, Layout
 from glm5_model.weights import AttentionWeights, LayerWeights, MlpWeights, MoeWeights
+
+Prepared = tuple[native.Rows, "ctypes.Array[native.Dense]"]
+"""Where the rows of a pass and its dense groups are."""
 
 
 class NativeLayers(Layers):
@@ -26,10 +32,22 @@ class NativeLayers(Layers):
             if isinstance(layer.mlp, MoeWeights)
         }
 
+    def prepared(self, layout: Layout, turn: tuple[Tensor, Tensor]) -> Prepared:
+        """Return where the rows of a pass and its dense groups are."""
+        cosine, sine = turn
+        slots, groups = layout.write_slots, [_dense(group) for group in layout.dense]
+        rows = native.Rows(slots.shape[0], cosine.data_ptr(), sine.data_ptr(), slots.data_ptr())
+        return rows, (native.Dense * len(groups))(*groups)
+
     def attention(self, step: Step, index: int, hidden: Tensor, selection: Selection) -> tuple[Tensor, Selection]:
         """Add the attention of a layer to `hidden`, in place."""
         layer, latent = self._attentions[index], step.cache.latent(index)
-        chooses = layer.index_heads > 0 and bool(step.layout.sparse)
+        if not step.layout.sparse:
+            rows, groups = _compiled(step)
+            keys = step.cache.index_keys(index).data_ptr() if layer.index_heads else None
+            self._library.glm5_attention(layer, rows, groups, len(groups), hidden.data_ptr(), latent.data_ptr(), keys)
+            return hidden, selection
+        chooses = layer.index_heads > 0
         queries, index_queries, index_weights = self._projected(step, index, hidden, chooses)
         if index_queries is not None and index_weights is not None:
             selection = select_rows(step, index, index_queries, index_weights)
@@ -48,7 +66,7 @@ class NativeLayers(Layers):
         index_weights = hidden.new_empty(rows, config.index_n_heads) if chooses else None
         self._library.glm5_project(
             layer,
-            _rows(step),
+            _compiled(step)[0],
             hidden.data_ptr(),
             step.cache.latent(index).data_ptr(),
             step.cache.index_keys(index).data_ptr() if layer.index_heads else None,
@@ -63,17 +81,9 @@ class NativeLayers(Layers):
     ) -> None:
         """Write the weighted latents of all rows to `mixed`."""
         fixed = layer, queries.data_ptr(), latent.data_ptr()
-        for group in step.layout.dense:
-            rows, pages = group.numbers, group.pages
-            line = pages.shape[1] if pages.shape[0] > 1 else 0
+        for dense in _compiled(step)[1]:
             self._library.glm5_attend_all(
-                *fixed,
-                rows.data_ptr(),
-                group.positions.data_ptr(),
-                rows.shape[0],
-                pages.data_ptr(),
-                line,
-                mixed.data_ptr(),
+                *fixed, dense.numbers, dense.positions, dense.count, dense.pages, dense.line, mixed.data_ptr()
             )
         for group, slots in zip(step.layout.sparse, selection, strict=True):
             rows, slots = group.numbers, slots.contiguous()
@@ -104,11 +114,17 @@ class NativeLayers(Layers):
         return out
 
 
-def _rows(step: Step) -> native.Rows:
-    """Return where the rows of a pass are."""
-    cosine, sine = step.turn
-    slots = step.layout.write_slots
-    return native.Rows(slots.shape[0], cosine.data_ptr(), sine.data_ptr(), slots.data_ptr())
+def _compiled(step: Step) -> Prepared:
+    """Return what `prepared` has made."""
+    assert isinstance(step.compiled, tuple)
+    return step.compiled
+
+
+def _dense(group: Group) -> native.Dense:
+    """Return a group as the library wants it."""
+    numbers, positions, pages = group.numbers, group.positions, group.pages
+    line = pages.shape[1] if pages.shape[0] > 1 else 0
+    return native.Dense(numbers.data_ptr(), positions.data_ptr(), numbers.shape[0], pages.data_ptr(), line)
 
 
 def _attention(config: ModelConfig, layer: LayerWeights) -> native.Attention:

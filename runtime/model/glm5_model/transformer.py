@@ -88,6 +88,7 @@ class Transformer:
             selected=self._selected,
             turn=(cos, sin),
             turn_heads=(cos[:, None], sin[:, None]),
+            compiled=self._layers.prepared(layout, (cos, sin)),
         )
 
     def _filling(self, device: torch.device) -> Tensor | None:

@@ -9,7 +9,7 @@ import torch
 from glm5.v1 import expert_service_pb2 as pb
 from glm5_experts.check import MAX_PREFILL_ROWS, Checker
 from glm5_experts.refusal import Refusal
-from glm5_model.kernels.native.library import library
+from glm5_experts.work import Work
 from glm5_wire.tensors.codec import to_proto
 from support_work import batch
 
@@ -18,7 +18,13 @@ def checker(reduced_allowed: bool = False) -> Checker:
     return Checker("shard-0", {3: (4, 5, 6, 7)}, 8, 4, torch.float32, 1, reduced_allowed)
 
 
+def usual(message: pb.Batch, lane: "pb.Lane.ValueType" = pb.LANE_DECODE) -> Work | None:
+    data = pb.StreamRequest(batch=message).SerializeToString()
+    return checker().usual(data, lane, lambda sequence: lambda answer: None)
+
+
 def refusal(message: pb.Batch, lane: "pb.Lane.ValueType" = pb.LANE_DECODE) -> Refusal:
+    assert usual(message, lane) is None, "the library takes it"
     with pytest.raises(Refusal) as caught:
         checker().work(message, lane, lambda answer: None)
     return caught.value
@@ -26,25 +32,24 @@ def refusal(message: pb.Batch, lane: "pb.Lane.ValueType" = pb.LANE_DECODE) -> Re
 
 def test_a_valid_batch_becomes_pairs_of_rows_and_experts() -> None:
     work = checker().work(batch([[4, 6], [], [5, 6, 7]]), pb.LANE_DECODE, lambda answer: None)
-    assert work.pair_rows.tolist() == [0, 0, 2, 2, 2]
+    assert work.arrays.pair_rows.tolist() == [0, 0, 2, 2, 2]
     assert work.pair_experts.tolist() == [4, 6, 5, 6, 7]
-    assert torch.equal(work.rows, torch.arange(12.0).view(3, 4))
+    assert torch.equal(work.arrays.rows, torch.arange(12.0).view(3, 4))
     assert work.expires == float("inf")
 
 
-def test_compiled_and_plain_checks_find_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert library() is not None, "the library is not built: plain would be compared with plain"
+def test_a_usual_batch_is_read_in_one_call_with_the_same_result() -> None:
     generator = np.random.default_rng(5)
-    messages = [
-        batch([sorted(generator.choice([4, 5, 6, 7], size, replace=False).tolist()) for size in sizes])
-        for sizes in generator.integers(0, 5, (50, 6))
-    ]
-    compiled = [checker().work(message, pb.LANE_DECODE, lambda answer: None) for message in messages]
-    monkeypatch.setattr("glm5_experts.check.library", lambda: None)
-    plain = [checker().work(message, pb.LANE_DECODE, lambda answer: None) for message in messages]
-    for one, other in zip(compiled, plain, strict=True):
-        assert np.array_equal(one.pair_rows, other.pair_rows)
+    for sizes in generator.integers(0, 5, (50, 6)):
+        experts = [sorted(generator.choice([4, 5, 6, 7], size, replace=False).tolist()) for size in sizes]
+        message = batch(experts, deadline_ms=1500, traceparent="t")
+        one, other = usual(message), checker().work(message, pb.LANE_DECODE, lambda answer: None)
+        assert one is not None, "the library is not built"
+        assert torch.equal(one.arrays.rows, other.arrays.rows)
+        assert np.array_equal(one.arrays.pair_rows, other.arrays.pair_rows)
         assert np.array_equal(one.pair_experts, other.pair_experts)
+        assert one.expires - one.received == pytest.approx(other.expires - other.received)
+        assert (one.sequence, one.layer, one.traceparent) == (other.sequence, other.layer, other.traceparent)
 
 
 def test_a_deadline_counts_from_receipt() -> None:

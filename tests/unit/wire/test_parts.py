@@ -9,6 +9,7 @@ from glm5_model.exchange import Dispatch
 from glm5_model.experts import combine
 from glm5_wire.errors import InvalidRequest
 from glm5_wire.tensors.codec import from_proto, to_bytes, to_proto
+from glm5_wire.tensors.messages import Messages, messages
 from glm5_wire.tensors.parts import Part, Pending
 
 K, HIDDEN = 3, 4
@@ -26,14 +27,22 @@ def pending_of(num_rows: int, reduced: bool = False) -> Pending:
     return Pending(Dispatch(5, rows, ids, gates), pb.LANE_DECODE, reduced, 1e9, "")
 
 
+def writer() -> Messages:
+    found = messages()
+    assert found is not None, "the library is not built"
+    return found
+
+
 def test_pending_needs_no_running_shards() -> None:
     with pytest.raises(RuntimeError, match="no running event loop"):
         pending_of(1)
 
 
-async def test_a_row_is_sent_once_with_the_experts_of_the_shard() -> None:
+@pytest.mark.parametrize("by", ["library", "protobuf"])
+async def test_a_row_is_sent_once_with_the_experts_of_the_shard(by: str) -> None:
     pending = pending_of(3)
-    batch = Part(pending, np.array([0, 2, 7])).message(4, 0.0).batch
+    written = Part(pending, np.array([0, 2, 7])).message(4, 0.0, writer() if by == "library" else None)
+    batch = pb.StreamRequest.FromString(written).batch
     assert torch.equal(from_proto(batch.rows), pending.rows[[0, 2]])
     assert np.frombuffer(batch.row_offsets, "<u4").tolist() == [0, 2, 3]
     assert np.frombuffer(batch.expert_ids, "<u2").tolist() == pending.experts[[0, 2, 7]].tolist()
@@ -43,6 +52,7 @@ async def test_a_row_is_sent_once_with_the_experts_of_the_shard() -> None:
 
 @pytest.mark.parametrize("num_rows", [1, 2, 9])
 async def test_answers_in_any_order_give_the_same_sum(num_rows: int) -> None:
+    by = writer()
     outputs = torch.randn(num_rows * K, HIDDEN, generator=torch.Generator().manual_seed(0))
     wanted = combine(outputs.view(num_rows, K, HIDDEN), wanted_gates(num_rows))
     for cut in range(1, num_rows * K):
@@ -54,6 +64,7 @@ async def test_answers_in_any_order_give_the_same_sum(num_rows: int) -> None:
                 pending.add(Part(pending, positions), to_bytes(outputs[torch.from_numpy(positions)]))
             assert pending.done.done()
             assert torch.equal(pending.result(), wanted)
+            assert torch.equal(pending.result(by), wanted)
 
 
 async def test_reduced_answers_are_summed_in_an_order_that_does_not_depend_on_arrival() -> None:

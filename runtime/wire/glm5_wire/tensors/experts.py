@@ -22,8 +22,9 @@ from glm5_wire.errors import ServiceError, Unavailable
 from glm5_wire.metrics import counter, histogram
 from glm5_wire.registry import PeerRegistry
 from glm5_wire.tensors.link import Link
-from glm5_wire.tensors.parts import Part, Pending, Positions
-from glm5_wire.tensors.routes import Routes, in_words
+from glm5_wire.tensors.messages import messages
+from glm5_wire.tensors.parts import Part, Pending
+from glm5_wire.tensors.routes import Positions, Routes, in_words
 from glm5_wire.tensors.shards import LANES, Shard, Shards
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class ExpertPool:
         self._watching: asyncio.TimerHandle | None = None
         self._flushing: asyncio.TimerHandle | None = None
         self._callbacks: list[Callable[[], None]] = []
+        self._messages = messages()
         hello = pb.Hello(compat=compat, caller=name)
         self._shards = Shards(registry, hello, weight_version, detection_seconds, self)
 
@@ -92,12 +94,12 @@ class ExpertPool:
             What `collect` takes.
         """
         pending = Pending(dispatch, LANES[lane], self._reduced, monotonic() + self._timeout, traceparent)
-        positions: Positions = np.arange(len(pending.experts))
-        if len(positions):
-            self._watch(pending)
-            self._place(Part(pending, positions))
-        else:
+        if not pending.num_left:
             pending.done.set_result(None)
+            return pending
+        self._watch(pending)
+        if not self._place_whole(pending):
+            self._place(Part(pending, np.arange(pending.num_left)))
         return pending
 
     async def collect(self, pending: Pending) -> Tensor:
@@ -114,7 +116,7 @@ class ExpertPool:
             if pending.num_left:
                 self._drop(pending)
             _WAITS[pending.lane].observe(monotonic() - begun)
-        return pending.result()
+        return pending.result(self._messages)
 
     def coverage(self, config: ModelConfig) -> tuple[bool, str]:
         """Return whether every expert can be reached, and in words what cannot."""
@@ -166,6 +168,19 @@ class ExpertPool:
         self._shards.sync()
 
     # Placing
+
+    def _place_whole(self, pending: Pending) -> bool:
+        """Give all pairs to holders, if each class of experts has one of its own; return whether it was done."""
+        classes, parts = self._shards.routes.classes, dict[Link, Part]()
+        for number, positions, num_rows in self._shards.routes.split(pending.layer, pending.ids) or ():
+            link = self._choose(classes[number], pending.lane, frozenset(), {})
+            if link is None or link in parts:
+                return False
+            parts[link] = Part(pending, positions, num_rows=num_rows)
+        for link, part in parts.items():
+            for piece in part.split(link.max_rows, self._max_pairs):
+                link.submit(piece)
+        return bool(parts)
 
     def _place(self, part: Part) -> None:
         """Give each pair to one of its holders; what has none waits for one."""

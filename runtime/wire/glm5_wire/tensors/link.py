@@ -3,19 +3,22 @@
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol
 
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from glm5.v1 import expert_service_pb2 as pb
-from glm5.v1 import expert_service_pb2_grpc as rpc
 from glm5_wire.errors import InvalidRequest, ServiceError, Unavailable, from_rpc_error
+from glm5_wire.tensors.messages import messages
 from glm5_wire.tensors.parts import Part
 from glm5_wire.watcher import STALL_FACTOR, PeerHandle
 
 log = logging.getLogger(__name__)
 
+METHOD = "/glm5.v1.ExpertService/Stream"
 _PAUSE_SECONDS = 0.1
 
 
@@ -51,11 +54,13 @@ class Link:
     ) -> None:
         self.handle, self.lane = handle, lane
         self._hello, self._weight_version, self._owner = hello, weight_version, owner
-        self._stub = rpc.ExpertServiceStub(handle.channel)
+        # Messages are bytes here: the compiled library writes and reads the usual ones.
+        self._open: Callable[[], grpc.aio.StreamStreamCall[bytes, bytes]] = handle.channel.stream_stream(METHOD)
+        self._messages = messages()
         self._call: grpc.aio.StreamStreamCall[Any, Any] | None = None
         self._flying: dict[int, Part] = {}
         self._waiting: deque[Part] = deque()
-        self._out: deque[pb.StreamRequest] = deque()
+        self._out: deque[bytes] = deque()
         self._more = asyncio.Event()
         self._sequence = 0
         self._heard = self._moved = monotonic()
@@ -83,7 +88,7 @@ class Link:
         for sequence, part in list(self._flying.items()):
             if part.pending is pending:
                 self._done(sequence)
-                self._send(pb.StreamRequest(cancel=pb.Cancel(sequence=sequence)))
+                self._send(pb.StreamRequest(cancel=pb.Cancel(sequence=sequence)).SerializeToString())
 
     def check(self, now: float, detection_seconds: float) -> None:
         """Break the stream where work is in flight and the shard shows no life, or its step thread no progress."""
@@ -128,19 +133,20 @@ class Link:
 
     async def _converse(self) -> None:
         """Open a stream, say hello, and take messages until it ends."""
-        call = self._call = self._stub.Stream()
+        call = self._call = self._open()
         writer: asyncio.Task[None] | None = None
         try:
-            await call.write(pb.StreamRequest(hello=self._hello))
-            message = await call.read()
-            while isinstance(message, pb.StreamResponse):
+            await call.write(pb.StreamRequest(hello=self._hello).SerializeToString())
+            while isinstance(data := await call.read(), bytes):
                 self._heard = monotonic()
+                if writer is not None and self._took(data):
+                    continue
+                message = self._read(data)
                 if message.HasField("welcome"):
                     writer = writer or asyncio.create_task(self._write(call), name="experts writer")
                     self._opened(message.welcome)
                 else:
                     self._take(message)
-                message = await call.read()
         finally:
             self._call = None
             call.cancel()
@@ -176,6 +182,31 @@ class Link:
             for part in lost:
                 self._owner.part_failed(self, part, str(error))
             self._owner.link_changed()
+
+    def _read(self, data: bytes) -> pb.StreamResponse:
+        """Return any message.
+
+        Raises:
+            InvalidRequest: it is none.
+        """
+        try:
+            return pb.StreamResponse.FromString(data)
+        except DecodeError as error:
+            raise InvalidRequest("stream broken off", self._where(), f"the shard sent no message: {error}") from error
+
+    def _took(self, data: bytes) -> bool:
+        """Handle the usual message of an open stream, a good result; return whether it was one."""
+        reply = self._messages.read_answer(data) if self._messages else None
+        if reply is None:
+            return False
+        self._moved = self._heard
+        part = self._done(reply.sequence)
+        if part is not None:
+            try:
+                part.take(reply, data)
+            except InvalidRequest as error:
+                self._owner.part_failed(self, part, str(error))
+        return True
 
     def _take(self, message: pb.StreamResponse) -> None:
         """Handle one message of an open stream."""
@@ -231,9 +262,9 @@ class Link:
             self._sequence += 1
             part.sequence = self._sequence
             self._flying[part.sequence] = part
-            self._send(part.message(self._weight_version, now))
+            self._send(part.message(self._weight_version, now, self._messages))
 
-    def _send(self, message: pb.StreamRequest) -> None:
+    def _send(self, message: bytes) -> None:
         self._out.append(message)
         self._more.set()
 

@@ -1,13 +1,20 @@
 """Who holds which expert, and who of several holders gets the rows. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from glm5.v1 import peer_pb2
+from glm5_model.kernels.native.library import library
+from glm5_wire.tensors.messages import address
 
+Positions = npt.NDArray[np.int64]
+"""Indices into the N * k pairs of a dispatch, ascending: pair p is row p // k."""
+MAX_CLASSES = 256
+"""The compiled library knows no more."""
 NOBODY = 0
 """The class of experts without a holder."""
 
@@ -37,6 +44,8 @@ class Routes(Generic[H]):
         self._table: dict[int, npt.NDArray[np.int64]] = {}
         for layer, lists in _lists(holders).items():
             self._table[layer] = np.array([self._class(tuple(held), holders) for held in lists], dtype=np.int64)
+        self._compiled = library() if len(self.classes) <= MAX_CLASSES else None
+        self._bytes = {layer: table.astype(np.uint8) for layer, table in self._table.items()}
 
     def _class(self, indices: tuple[int, ...], holders: Sequence[H]) -> int:
         if indices not in self._numbers:
@@ -53,11 +62,37 @@ class Routes(Generic[H]):
         classes: npt.NDArray[np.int64] = np.where(experts < len(table), table[known], NOBODY)
         return classes
 
+    def split(self, layer: int, experts: Tensor) -> Iterator[tuple[int, Positions, int]] | None:
+        """Return the pairs of `experts` [N, k] by class: its number, the pairs ascending, how many rows they are.
+
+        None where an expert has no holder, or without the compiled library.
+        """
+        table = self._bytes.get(layer)
+        if table is None or self._compiled is None:
+            return None
+        rows, k = experts.shape
+        positions, counts = np.empty(rows * k, np.int64), np.empty((2, len(self.classes)), np.int64)
+        outs = address(positions), address(counts), address(counts) + counts.strides[0]
+        if not self._compiled.glm5_split_pairs(
+            experts.data_ptr(), rows, k, address(table), len(table), len(self.classes), *outs
+        ):
+            return None
+        return _cut(positions, *counts.tolist())
+
     def missing(self, layers: Iterable[int], num_experts: int) -> dict[int, list[int]]:
         """Return the experts without a holder, by layer; layers that are whole are left out."""
         every = np.arange(num_experts)
         found = {layer: every[self.of(layer, every) == NOBODY].tolist() for layer in layers}
         return {layer: experts for layer, experts in found.items() if experts}
+
+
+def _cut(positions: Positions, counts: list[int], rows: list[int]) -> Iterator[tuple[int, Positions, int]]:
+    """Return (class, its positions, its rows) for each class that has any."""
+    first = 0
+    for number, count in enumerate(counts):
+        if count:
+            yield number, positions[first : first + count], rows[number]
+            first += count
 
 
 def _lists(holders: Sequence[H]) -> dict[int, list[list[int]]]:

@@ -3,7 +3,7 @@
 import ctypes
 import functools
 import logging
-from ctypes import POINTER, Structure, c_char_p, c_float, c_int64, c_void_p, sizeof
+from ctypes import POINTER, Structure, c_float, c_int64, c_void_p, sizeof
 from pathlib import Path
 
 import torch
@@ -38,6 +38,18 @@ class Rows(Structure):
     _fields_ = (("count", c_int64), ("cosine", c_void_p), ("sine", c_void_p), ("slots", c_void_p))
 
 
+class Dense(Structure):
+    """A group of rows that see all their positions."""
+
+    _fields_ = (
+        ("numbers", c_void_p),
+        ("positions", c_void_p),
+        ("count", c_int64),
+        ("pages", c_void_p),
+        ("line", c_int64),
+    )
+
+
 class Router(Structure):
     """The router of a sparse layer, with the norm before it."""
 
@@ -58,11 +70,13 @@ _FUNCTIONS = {
     "glm5_mlp": [POINTER(Weight), POINTER(Weight), c_void_p, c_int64, c_void_p],
     "glm5_experts": [POINTER(Weight), POINTER(Weight), c_int64, c_void_p, c_int64, *[c_void_p] * 2, c_int64, c_void_p],
     "glm5_project": [POINTER(Attention), POINTER(Rows), *[c_void_p] * 6],
+    "glm5_attention": [POINTER(Attention), POINTER(Rows), POINTER(Dense), c_int64, *[c_void_p] * 3],
     "glm5_attend_all": [POINTER(Attention), *[c_void_p] * 4, c_int64, c_void_p, c_int64, c_void_p],
     "glm5_attend_selected": [POINTER(Attention), *[c_void_p] * 3, c_int64, c_void_p, c_int64, c_int64, c_void_p],
     "glm5_project_back": [POINTER(Attention), c_int64, c_void_p, c_void_p],
     "glm5_combine": [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p],
-    "glm5_read_pairs": [c_char_p, c_int64, c_char_p, c_int64, c_void_p, c_int64, c_void_p],
+    "glm5_split_pairs": [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_int64, *[c_void_p] * 3],
+    "glm5_fits": [c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64],
     "glm5_route": [POINTER(Router), c_void_p, c_int64, c_void_p, c_void_p, c_void_p],
 }
 
@@ -85,12 +99,13 @@ def declared(found: ctypes.CDLL) -> ctypes.CDLL:
         AttributeError: it is of other sources.
     """
     found.glm5_sizes.restype = c_int64
-    if found.glm5_sizes() != sizeof(Attention) * 1000000 + sizeof(Router) * 1000 + sizeof(Rows):
+    if found.glm5_sizes() != sizeof(Attention) * 1000000 + sizeof(Router) * 1000 + sizeof(Rows) + sizeof(Dense):
         raise AttributeError(f"{found._name} was compiled from other sources; install the project again")
     for name, arguments in _FUNCTIONS.items():
         function = getattr(found, name)
         function.argtypes, function.restype = arguments, None
-    found.glm5_experts.restype = found.glm5_read_pairs.restype = c_int64
+    for name in ("glm5_experts", "glm5_fits", "glm5_split_pairs"):
+        getattr(found, name).restype = c_int64
     return found
 
 

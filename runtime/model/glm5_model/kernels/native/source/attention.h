@@ -1,5 +1,6 @@
 /* The attention half of a layer, around the choice of positions, which is not here. */
 #pragma once
+#include "attend.h"
 #include "linear.h"
 #include "norms.h"
 
@@ -81,4 +82,24 @@ static void project_back(const Attention *a, int64_t rows, const float *mixed, f
     per_head(&a->expand_values, a->heads, mixed, a->heads * a->rank, a->rank, heads, a->heads * v, v, rows);
     linear(&a->output, heads, a->heads * v, added, out, rows);
     for (int64_t i = 0; i < rows * out; i++) hidden[i] += added[i];
+}
+
+/* Rows that see all positions up to their own. */
+typedef struct {
+    const int64_t *numbers, *positions; /* [count] */
+    int64_t count;
+    const int64_t *pages; /* of the first row; the others' follow `line` further, which is 0 where all share them */
+    int64_t line;
+} Dense;
+
+/* All of it at once, where no row chooses its positions. */
+static void attention(const Attention *a, const Rows *rows, const Dense *groups, int64_t count, float *hidden,
+                      float *latent, float *index_keys) {
+    const int64_t width = a->rank + a->rope;
+    float *queries = scratch(8, rows->count * a->heads * width), *mixed = scratch(9, rows->count * a->heads * a->rank);
+    project(a, rows, hidden, latent, index_keys, queries, 0, 0);
+    for (const Dense *group = groups; group < groups + count; group++)
+        attend_all(queries, a->heads, width, a->rank, latent, group->numbers, group->positions, group->count,
+                   group->pages, group->line, mixed);
+    project_back(a, rows->count, mixed, hidden);
 }

@@ -4,11 +4,18 @@
 #include "experts.h"
 #include "pairs.h"
 #include "route.h"
+#include "serve.h"
 
 #define PUBLIC __attribute__((visibility("default")))
 
 /* Tells a library of other sources from this one's. */
-PUBLIC int64_t glm5_sizes(void) { return sizeof(Attention) * 1000000 + sizeof(Router) * 1000 + sizeof(Rows); }
+PUBLIC int64_t glm5_sizes(void) {
+    return sizeof(Attention) * 1000000 + sizeof(Router) * 1000 + sizeof(Rows) + sizeof(Dense);
+}
+
+PUBLIC int64_t glm5_message_sizes(void) {
+    return sizeof(Batch) * 1000000 + sizeof(Order) * 1000 + sizeof(Task) + sizeof(Answer) + sizeof(Reply) + sizeof(Piece);
+}
 
 PUBLIC void glm5_linear(const Weight *w, const float *x, int64_t ldx, float *y, int64_t rows) {
     linear(w, x, ldx, y, w->out, rows);
@@ -32,6 +39,11 @@ PUBLIC void glm5_project(const Attention *a, const Rows *rows, const float *hidd
     project(a, rows, hidden, latent, index_keys, queries, index_queries, index_weights);
 }
 
+PUBLIC void glm5_attention(const Attention *a, const Rows *rows, const Dense *groups, int64_t count, float *hidden,
+                           float *latent, float *index_keys) {
+    attention(a, rows, groups, count, hidden, latent, index_keys);
+}
+
 PUBLIC void glm5_attend_all(const Attention *a, const float *queries, const float *latent, const int64_t *rows,
                             const int64_t *positions, int64_t count, const int64_t *pages, int64_t line, float *mixed) {
     attend_all(queries, a->heads, a->rank + a->rope, a->rank, latent, rows, positions, count, pages, line, mixed);
@@ -52,10 +64,41 @@ PUBLIC void glm5_route(const Router *r, const float *hidden, int64_t rows, float
 
 PUBLIC void glm5_combine(const float *outputs, const float *gates, int64_t rows, int64_t chosen, int64_t hidden,
                          float *y) {
-    combine(outputs, gates, rows, chosen, hidden, y);
+    int64_t *every = (int64_t *)scratch(2, 2 * rows * chosen);
+    for (int64_t p = 0; p < rows * chosen; p++) every[p] = p;
+    combine_pieces(&(Piece){(const char *)outputs, 0, every, rows * chosen}, 1, gates, rows, chosen, hidden, y);
 }
 
-PUBLIC int64_t glm5_read_pairs(const uint32_t *offsets, int64_t rows, const uint16_t *experts, int64_t count,
-                               const uint8_t *held, int64_t known, int64_t *pairs) {
-    return read_pairs(offsets, rows, experts, count, held, known, pairs);
+PUBLIC void glm5_combine_pieces(const Piece *pieces, int64_t count, const float *gates, int64_t rows, int64_t chosen,
+                                int64_t hidden, float *y) {
+    combine_pieces(pieces, count, gates, rows, chosen, hidden, y);
+}
+
+PUBLIC int64_t glm5_split_pairs(const int64_t *experts, int64_t rows, int64_t chosen, const uint8_t *classes,
+                                int64_t known, int64_t num_classes, int64_t *positions, int64_t *counts, int64_t *lines) {
+    return split_pairs(experts, rows, chosen, classes, known, num_classes, positions, counts, lines);
+}
+
+PUBLIC int64_t glm5_fits(const char *offsets, int64_t rows, const char *experts, int64_t count, const uint8_t *held,
+                         int64_t known) {
+    return fits(offsets, rows, experts, count, held, known);
+}
+
+PUBLIC int64_t glm5_write_batch(const Batch *batch, char *to, int64_t *begin) { return write_batch(batch, to, begin); }
+
+PUBLIC int64_t glm5_read_batch(const char *message, int64_t length, Order *to) {
+    return read_batch(message, length, to);
+}
+
+PUBLIC int64_t glm5_write_answer(const Answer *answer, char *to, int64_t *begin) {
+    return write_answer(answer, to, begin);
+}
+
+PUBLIC int64_t glm5_read_answer(const char *message, int64_t length, Reply *to) {
+    return read_answer(message, length, to);
+}
+
+PUBLIC double glm5_serve(const Weight *gate_up, const Weight *down, int64_t held, const int64_t *slots, int64_t known,
+                         Task *tasks, int64_t count) {
+    return serve(gate_up, down, held, slots, known, tasks, count);
 }

@@ -104,7 +104,7 @@ FORCE v16 sigmoid16(v16 x) { return splat(1.0f) / (splat(1.0f) + exp16(-x)); }
 
 /* Memory of this thread for intermediate rows; what was there before is lost. */
 static inline float *scratch(int which, int64_t floats) {
-    static _Thread_local struct { float *data; int64_t room; } held[8];
+    static _Thread_local struct { float *data; int64_t room; } held[10];
     if (held[which].room < floats) {
         free(held[which].data);
         held[which].data = aligned_alloc(64, ((size_t)floats * sizeof(float) + 4095) / 4096 * 4096);
