@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glm5.v1.expert_service_pb2 import StreamResponse
 from glm5_engine.driver import Driver
 from glm5_engine.loaded import Loaded
 from glm5_engine.loaded import load as load_worker
 from glm5_engine.transfer import Cutter, Receiver
 from glm5_experts.loaded import Loaded as LoadedShard
 from glm5_experts.loaded import load as load_shard
-from glm5_experts.product import compute
+from glm5_experts.product import Products
+from glm5_experts.work import Arrays
 from glm5_model.batch import Batch, SequenceRows
 from glm5_model.exchange import Dispatch
 from glm5_model.experts import combine
@@ -42,16 +44,12 @@ class OneShard:
     async def collect(self, pending: Dispatch) -> Tensor:
         """Return the routed sum, on the CPU like everything that came by the wire."""
         rows, k = pending.expert_ids.shape
-        batch = work(
-            1,
-            layer=pending.layer,
-            rows=pending.rows,
-            pair_rows=np.arange(rows).repeat(k),
-            pair_experts=pending.expert_ids.numpy().reshape(-1),
-            gates=pending.gates.numpy().reshape(-1),
-        )
-        [answer] = compute([batch], self.shard.weights, self.shard.kernels).answers
-        return combine(from_proto(answer.result.rows).view(rows, k, -1), pending.gates)
+        arrays = Arrays(pending.rows, np.arange(rows).repeat(k), pending.gates.numpy().reshape(-1))
+        experts = pending.expert_ids.numpy().reshape(-1)
+        batch = work(1, layer=pending.layer, num_rows=rows, read=lambda: arrays, pair_experts=experts)
+        [answer] = Products(self.shard.weights, self.shard.kernels).compute([batch], 0.0).answers
+        result = StreamResponse.FromString(answer).result
+        return combine(from_proto(result.rows).view(rows, k, -1), pending.gates)
 
 
 def loaded(path: Path, device: Device) -> tuple[Loaded, LoadedShard]:
