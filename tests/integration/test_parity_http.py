@@ -18,6 +18,10 @@ NUM_PROMPTS, LONGEST, NUM_TOKENS, VOCABULARY = 64, 2000, 64, 256
 PROMPTS = log_uniform_prompts(NUM_PROMPTS, LONGEST, VOCABULARY)
 GREEDY = {"max_tokens": NUM_TOKENS, "temperature": 0, "ignore_eos": True}
 FLOAT = ("--dtype", "float32")
+LEAST_TOKENS = 2112
+"""Pages for the longest prompt with its answer and no more."""
+PATIENCE_ROUNDS = 5
+"""Who meets whom is a matter of time: one round in some has no preemption."""
 
 
 def tokens(answers: list[Answer]) -> list[list[int]]:
@@ -89,10 +93,12 @@ def test_other_numbers_of_shards_change_no_token(tmp_path: Path, toy: Path, expe
 
 @pytest.mark.timeout(900)
 def test_preemption_changes_no_token(tmp_path: Path, toy: Path, expected: list[list[int]]) -> None:
-    scarce = ("--decode", "1", "--set", "decode.cache_tokens=3072")
+    scarce = ("--decode", "1", "--set", f"decode.cache_tokens={LEAST_TOKENS}")
     with running_stack(tmp_path, toy, *FLOAT, *scarce) as running:
-        assert greedy(running) == expected
-        preemptions = running.metric("decode-0", "vllm:num_preemptions_total")
+        for _ in range(PATIENCE_ROUNDS):
+            assert greedy(running) == expected
+            if preemptions := running.metric("decode-0", "vllm:num_preemptions_total"):
+                break
         print(f"{preemptions:.0f} preemptions")
         assert preemptions > 0, "pages were not scarce: the test proves nothing"
 
