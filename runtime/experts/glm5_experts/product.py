@@ -73,7 +73,8 @@ def _joined(works: list[Work]) -> tuple[Tensor, Tensor, Tensor]:
     starts = np.cumsum([0] + [work.num_rows for work in works])
     pair_rows = np.concatenate([one.pair_rows + start for one, start in zip(every, starts, strict=False)])
     pair_experts = np.concatenate([work.pair_experts for work in works]).astype(np.int64)
-    return torch.cat([one.rows for one in every]), torch.from_numpy(pair_rows), torch.from_numpy(pair_experts)
+    rows = torch.cat([one.rows for one in every]) if len(every) > 1 else every[0].rows
+    return rows, torch.from_numpy(pair_rows), torch.from_numpy(pair_experts)
 
 
 def _reduced(work: Work, outputs: Tensor) -> Tensor:

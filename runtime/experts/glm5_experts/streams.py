@@ -20,10 +20,10 @@ from glm5_experts.refusal import Refusal
 from glm5_experts.runner import Runner, refused
 from glm5_experts.work import Lane, Work
 from glm5_wire.errors import Incompatible, InvalidRequest, Unavailable
+from glm5_wire.tensors.messages import METHOD, SERVICE
 
 log = logging.getLogger(__name__)
 
-SERVICE = "glm5.v1.ExpertService"
 _WITH_PEER = {pb.BATCH_ERROR_NOT_HELD, pb.BATCH_ERROR_STALE_WEIGHTS, pb.BATCH_ERROR_DRAINING}
 
 
@@ -55,7 +55,7 @@ class Streams:
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serve on `server`. Messages are bytes here: the compiled library reads and writes the usual ones."""
         method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self.stream)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Stream": method}),))
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: method}),))
 
     async def stream(self, requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Answer batches until the caller closes the stream."""

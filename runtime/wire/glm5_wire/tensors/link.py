@@ -12,13 +12,12 @@ from google.protobuf.message import DecodeError
 
 from glm5.v1 import expert_service_pb2 as pb
 from glm5_wire.errors import InvalidRequest, ServiceError, Unavailable, from_rpc_error
-from glm5_wire.tensors.messages import messages
+from glm5_wire.tensors.messages import METHOD, SERVICE, messages
 from glm5_wire.tensors.parts import Part
 from glm5_wire.watcher import STALL_FACTOR, PeerHandle
 
 log = logging.getLogger(__name__)
 
-METHOD = "/glm5.v1.ExpertService/Stream"
 _PAUSE_SECONDS = 0.1
 
 
@@ -55,7 +54,9 @@ class Link:
         self.handle, self.lane = handle, lane
         self._hello, self._weight_version, self._owner = hello, weight_version, owner
         # Messages are bytes here: the compiled library writes and reads the usual ones.
-        self._open: Callable[[], grpc.aio.StreamStreamCall[bytes, bytes]] = handle.channel.stream_stream(METHOD)
+        self._open: Callable[[], grpc.aio.StreamStreamCall[bytes, bytes]] = handle.channel.stream_stream(
+            f"/{SERVICE}/{METHOD}"
+        )
         self._messages = messages()
         self._call: grpc.aio.StreamStreamCall[Any, Any] | None = None
         self._flying: dict[int, Part] = {}

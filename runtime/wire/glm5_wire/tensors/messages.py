@@ -19,6 +19,8 @@ from glm5_model.kernels.native.library import Weight, library
 
 log = logging.getLogger(__name__)
 
+SERVICE, METHOD = "glm5.v1.ExpertService", "Stream"
+"""Whose messages these are: both ends open the stream by name, for its messages are bytes to them."""
 OVERHEAD = 512
 """More than what a message has besides its tensors and its traceparent, in bytes."""
 

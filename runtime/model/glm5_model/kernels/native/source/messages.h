@@ -78,7 +78,7 @@ static char *put_tensor(char *to, int field, int64_t element_type, int64_t rows,
     return put_length(to, 3, bytes);
 }
 
-/* The most that may come before and after what a message carries. */
+/* Room before a message of a oneof, for its tag and its length, which are known when the rest is written. */
 #define HEAD 16
 
 typedef struct {

@@ -17,6 +17,12 @@ typedef struct {
     int64_t begin, length;              /* found: where the answer is in it */
 } Task;
 
+/* Begins a task's answer; returns where its rows go. */
+static char *begin_task(const Task *task, int64_t width) {
+    const int64_t bytes = task->count * width * (int64_t)sizeof(float);
+    return begin_answer(task->to, task->sequence, FLOAT32, task->count, width, bytes);
+}
+
 static double now_seconds(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -35,7 +41,7 @@ static double serve(const Weight *gate_up, const Weight *down, int64_t held, con
     char **to = (char **)(from + pairs);
     int64_t *chosen = (int64_t *)(to + pairs);
     for (Task *task = tasks; task < tasks + count; task++) {
-        char *out = begin_answer(task->to, task->sequence, FLOAT32, task->count, width, task->count * line);
+        char *out = begin_task(task, width);
         uint32_t end = 0;
         for (int64_t p = 0, row = -1; p < task->count; p++) {
             uint16_t expert;
@@ -48,8 +54,8 @@ static double serve(const Weight *gate_up, const Weight *down, int64_t held, con
     from -= pairs, to -= pairs, chosen -= pairs;
     experts_at(gate_up, down, held, from, chosen, pairs, to);
     const double seconds = now_seconds() - began;
-    for (Task *task = tasks; task < tasks + count; to += task->count, task++)
-        task->length = end_answer(task->to, task->count ? *to : begin_answer(task->to, task->sequence, FLOAT32, 0, width, 0),
-                                  task->count * line, task->queue_us, (int64_t)(1e6 * seconds), count, &task->begin);
+    for (Task *task = tasks; task < tasks + count; task++)
+        task->length = end_answer(task->to, begin_task(task, width), task->count * line, task->queue_us,
+                                  (int64_t)(1e6 * seconds), count, &task->begin);
     return seconds;
 }
