@@ -9,6 +9,14 @@ import torch
 from glm5.v1 import expert_service_pb2 as pb
 from glm5_experts.work import Arrays, Work
 from glm5_wire.tensors.codec import to_proto
+from glm5_wire.tensors.messages import Messages, messages
+
+
+def library_messages() -> Messages:
+    """Return what writes and reads messages by the compiled library, which must be built."""
+    found = messages()
+    assert found is not None, "the library is not built"
+    return found
 
 
 def work(

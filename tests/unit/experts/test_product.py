@@ -100,4 +100,4 @@ def test_a_reduced_answer_is_the_weighted_sum_of_each_row(weights: ExpertWeights
     for row in range(6):
         mine = torch.from_numpy(work.arrays.pair_rows == row)
         wanted = (outputs[mine] * torch.from_numpy(work.arrays.gates.copy())[mine][:, None]).sum(0)
-        assert torch.allclose(sums[row], wanted, rtol=1e-4, atol=1e-4)
+        assert torch.allclose(sums[row], wanted, atol=1e-5)

@@ -11,19 +11,14 @@ from hypothesis import strategies as st
 from glm5.v1 import expert_service_pb2 as pb
 from glm5_model.exchange import Dispatch
 from glm5_wire.tensors.codec import to_proto
-from glm5_wire.tensors.messages import Answer, Messages, Order, messages
+from glm5_wire.tensors.messages import Answer, Order
 from glm5_wire.tensors.parts import Part, Pending
+from support_work import library_messages
 
 ROWS, K, WIDTH = 5, 3, 4
 GOOD = pb.Result(sequence=7, rows=to_proto(torch.arange(12.0).view(3, 4)), queue_us=300, compute_us=5)
 GOOD.crc32c = google_crc32c.value(GOOD.rows.data)
 ANSWER = pb.StreamResponse(result=GOOD).SerializeToString()
-
-
-def library() -> Messages:
-    found = messages()
-    assert found is not None, "the library is not built"
-    return found
 
 
 def part(positions: list[int], dtype: torch.dtype = torch.float32, trace: str = "") -> Part:
@@ -40,12 +35,12 @@ def part(positions: list[int], dtype: torch.dtype = torch.float32, trace: str = 
 @pytest.mark.parametrize("positions", [[0], [0, 1, 2], [2, 3, 14], list(range(ROWS * K))])
 async def test_a_batch_is_written_as_protobuf_writes_it(positions: list[int], trace: str, dtype: torch.dtype) -> None:
     one = part(positions, dtype, trace)
-    assert one.message(9, 1.5, library()) == one.message(9, 1.5, None)
+    assert one.message(9, 1.5, library_messages()) == one.message(9, 1.5, None)
 
 
 async def test_a_batch_is_read_as_protobuf_reads_it() -> None:
     data = part([1, 3, 4, 14], trace="t").message(9, 1.5, None)
-    order = library().read_batch(data)
+    order = library_messages().read_batch(data)
     assert order is not None
     same_batch(order, data)
 
@@ -69,7 +64,7 @@ def same_batch(order: Order, data: bytes) -> None:
 async def test_a_damaged_batch_is_left_to_protobuf_or_read_as_it_does(edit: tuple[int, int] | int) -> None:
     good = part(list(range(ROWS * K))).message(9, 1.5, None)
     data = damaged(good, edit)
-    order = library().read_batch(data)
+    order = library_messages().read_batch(data)
     if order is not None:
         same_batch(order, data)
 
@@ -77,7 +72,7 @@ async def test_a_damaged_batch_is_left_to_protobuf_or_read_as_it_does(edit: tupl
 @given(edit=st.one_of(st.tuples(st.integers(0, 100), st.integers(0, 255)), st.integers(0, 100)))
 def test_a_damaged_answer_is_left_to_protobuf_or_read_as_it_does(edit: tuple[int, int] | int) -> None:
     data = damaged(ANSWER, edit)
-    reply = library().read_answer(data)
+    reply = library_messages().read_answer(data)
     if reply is None:
         return
     result = pb.StreamResponse.FromString(data).result
@@ -105,7 +100,7 @@ def damaged(good: bytes, edit: tuple[int, int] | int) -> bytes:
     ],
 )
 def test_other_answers_are_left_to_protobuf(message: pb.StreamResponse) -> None:
-    assert library().read_answer(message.SerializeToString()) is None
+    assert library_messages().read_answer(message.SerializeToString()) is None
 
 
 def test_an_answer_is_written_as_protobuf_writes_it() -> None:
@@ -113,20 +108,20 @@ def test_an_answer_is_written_as_protobuf_writes_it() -> None:
     answer = Answer(
         sequence=7, element_type=1, rows=3, width=4, row_bytes=16, queue_us=300, compute_us=5, data=rows.data_ptr()
     )
-    assert library().answer(answer) == ANSWER
+    assert library_messages().answer(answer) == ANSWER
 
 
 def test_memory_grows_with_what_is_written() -> None:
     rows = torch.randn(400, 512)
     answer = Answer(sequence=7, element_type=1, rows=400, width=512, row_bytes=2048, data=rows.data_ptr())
-    result = pb.StreamResponse.FromString(library().answer(answer)).result
+    result = pb.StreamResponse.FromString(library_messages().answer(answer)).result
     assert result.rows.data == rows.numpy().tobytes()
     assert result.crc32c == google_crc32c.value(result.rows.data)
 
 
 def test_what_is_no_message_at_all_is_left_to_protobuf() -> None:
     for data in (b"", b"\xff", b"\x12", b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", bytes(range(256))):
-        assert library().read_batch(data) is None
-        assert library().read_answer(data) is None
+        assert library_messages().read_batch(data) is None
+        assert library_messages().read_answer(data) is None
     with pytest.raises(DecodeError):
         pb.StreamRequest.FromString(b"\xff")

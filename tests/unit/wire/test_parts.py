@@ -9,8 +9,8 @@ from glm5_model.exchange import Dispatch
 from glm5_model.experts import combine
 from glm5_wire.errors import InvalidRequest
 from glm5_wire.tensors.codec import from_proto, to_bytes, to_proto
-from glm5_wire.tensors.messages import Messages, messages
 from glm5_wire.tensors.parts import Part, Pending
+from support_work import library_messages
 
 K, HIDDEN = 3, 4
 
@@ -27,12 +27,6 @@ def pending_of(num_rows: int, reduced: bool = False) -> Pending:
     return Pending(Dispatch(5, rows, ids, gates), pb.LANE_DECODE, reduced, 1e9, "")
 
 
-def writer() -> Messages:
-    found = messages()
-    assert found is not None, "the library is not built"
-    return found
-
-
 def test_pending_needs_no_running_shards() -> None:
     with pytest.raises(RuntimeError, match="no running event loop"):
         pending_of(1)
@@ -41,7 +35,7 @@ def test_pending_needs_no_running_shards() -> None:
 @pytest.mark.parametrize("by", ["library", "protobuf"])
 async def test_a_row_is_sent_once_with_the_experts_of_the_shard(by: str) -> None:
     pending = pending_of(3)
-    written = Part(pending, np.array([0, 2, 7])).message(4, 0.0, writer() if by == "library" else None)
+    written = Part(pending, np.array([0, 2, 7])).message(4, 0.0, library_messages() if by == "library" else None)
     batch = pb.StreamRequest.FromString(written).batch
     assert torch.equal(from_proto(batch.rows), pending.rows[[0, 2]])
     assert np.frombuffer(batch.row_offsets, "<u4").tolist() == [0, 2, 3]
@@ -52,7 +46,7 @@ async def test_a_row_is_sent_once_with_the_experts_of_the_shard(by: str) -> None
 
 @pytest.mark.parametrize("num_rows", [1, 2, 9])
 async def test_answers_in_any_order_give_the_same_sum(num_rows: int) -> None:
-    by = writer()
+    by = library_messages()
     outputs = torch.randn(num_rows * K, HIDDEN, generator=torch.Generator().manual_seed(0))
     wanted = combine(outputs.view(num_rows, K, HIDDEN), wanted_gates(num_rows))
     for cut in range(1, num_rows * K):
