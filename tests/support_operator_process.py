@@ -148,6 +148,17 @@ def pass_check(api: ApiServer, namespace: str, name: str = "demo", **report: Any
     api.kubectl("patch", "pod", pod, "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
 
 
+def pass_checks(api: ApiServer) -> None:
+    """Let the pods of all check Jobs, in every namespace, end well and without a report."""
+    pending = ("-l", "serving.glm5.io/job=check", "--field-selector=status.phase=Pending")
+    names: dict[str, list[str]] = {}
+    for pod in json.loads(api.kubectl("get", "pods", "-A", *pending, "-o", "json"))["items"]:
+        names.setdefault(pod["metadata"]["namespace"], []).append(f"pod/{pod['metadata']['name']}")
+    for namespace, pods in names.items():
+        status = json.dumps({"status": {"phase": "Succeeded"}})
+        api.kubectl("patch", "-n", namespace, *pods, "--subresource=status", "--type=merge", "-p", status)
+
+
 def _check_pod(api: ApiServer, namespace: str, name: str) -> str:
     labels = f"{DEPLOYMENT_LABEL}={name},serving.glm5.io/job=check"
     phase = "--field-selector=status.phase=Pending"

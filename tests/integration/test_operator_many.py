@@ -11,7 +11,7 @@ import pytest
 
 from support_apiserver import ApiServer
 from support_operator import manifest
-from support_operator_process import OperatorProcess, install_crds, wait_for
+from support_operator_process import OperatorProcess, install_crds, pass_checks, wait_for
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(1200)]
 MANY = 100
@@ -68,14 +68,6 @@ def is_ready(live: dict[str, Any]) -> bool:
         one["type"] == "Ready" and one["status"] == "True" and one["observedGeneration"] == generation
         for one in live.get("status", {}).get("conditions", [])
     )
-
-
-def pass_checks(api: ApiServer) -> None:
-    """Do what kubelet and container do with the pods of the check Jobs: they end well."""
-    pending = ["-l", "serving.glm5.io/job=check", "--field-selector=status.phase=Pending", "-o", "name"]
-    if pods := api.kubectl("get", "pods", "-n", NAMESPACE, *pending).split():
-        status = json.dumps({"status": {"phase": "Succeeded"}})
-        api.kubectl("patch", "-n", NAMESPACE, *pods, "--subresource=status", "--type=merge", "-p", status)
 
 
 def writes_of(api: ApiServer, seconds: float) -> float:
