@@ -18,32 +18,45 @@ FORCE Weight nth(const Weight *first, int64_t n) {
 /* Up to so many rows are computed while the weight streams by once; from there on a tile of it is unpacked first. */
 #define FEW_ROWS 8
 
+#define TILE_ROWS 6
+#define FEW_VECTORS 2
 #ifdef __AVX512F__
-#define TILE_ROWS 6
 #define TILE_VECTORS 4
+#define FEW_DEPTH 8
 #else
-#define TILE_ROWS 6
 #define TILE_VECTORS 1
+#define FEW_DEPTH 4
 #endif
 #define TILE (TILE_VECTORS * LANES)
 
-/* y += x[0..depth) * weight rows first .. first + depth, for few rows; depth is a constant after inlining. */
+/* y += x[0..depth) * weight rows first .. first + depth, for few rows and `vectors` times LANES columns from n on; depth
+ * and vectors are constants after inlining. */
+FORCE void few_block(const Weight *w, int is_bf16, const float *x, int64_t ldx, float *y, int64_t ldy, int64_t rows,
+                     int64_t first, int64_t n, const int depth, const int vectors) {
+    v16 weights[FEW_DEPTH][FEW_VECTORS];
+    for (int d = 0; d < depth; d++) {
+        __builtin_prefetch((const char *)w->data + ((first + depth + d) * w->out + n) * (is_bf16 ? 2 : 4));
+        for (int v = 0; v < vectors; v++)
+            weights[d][v] = weight16(w->data, is_bf16, (first + d) * w->out + n + v * LANES);
+    }
+    for (int64_t m = 0; m < rows; m++) {
+        float *to = y + m * ldy + n;
+        v16 sums[FEW_VECTORS];
+        for (int v = 0; v < vectors; v++) sums[v] = first ? load(to + v * LANES) : splat(0.0f);
+        for (int d = 0; d < depth; d++)
+            for (int v = 0; v < vectors; v++) sums[v] = fma16(splat(x[m * ldx + first + d]), weights[d][v], sums[v]);
+        for (int v = 0; v < vectors; v++) store(to + v * LANES, sums[v]);
+    }
+}
+
+/* The same for all columns. */
 FORCE void few_step(const Weight *w, int is_bf16, const float *x, int64_t ldx, float *y, int64_t ldy, int64_t rows,
                     int64_t first, const int depth) {
     const int64_t out = w->out;
     int64_t n = 0;
-    for (; n + LANES <= out; n += LANES) {
-        v16 weights[8];
-        for (int d = 0; d < depth; d++) {
-            __builtin_prefetch((const char *)w->data + ((first + depth + d) * out + n) * (is_bf16 ? 2 : 4));
-            weights[d] = weight16(w->data, is_bf16, (first + d) * out + n);
-        }
-        for (int64_t m = 0; m < rows; m++) {
-            v16 sum = first ? load(y + m * ldy + n) : splat(0.0f);
-            for (int d = 0; d < depth; d++) sum = fma16(splat(x[m * ldx + first + d]), weights[d], sum);
-            store(y + m * ldy + n, sum);
-        }
-    }
+    for (; n + FEW_VECTORS * LANES <= out; n += FEW_VECTORS * LANES)
+        few_block(w, is_bf16, x, ldx, y, ldy, rows, first, n, depth, FEW_VECTORS);
+    for (; n + LANES <= out; n += LANES) few_block(w, is_bf16, x, ldx, y, ldy, rows, first, n, depth, 1);
     if (n == out) return;
     for (int64_t m = 0; m < rows; m++) {
         v16 sum = first ? load_part(y + m * ldy + n, out - n) : splat(0.0f);
@@ -55,7 +68,7 @@ FORCE void few_step(const Weight *w, int is_bf16, const float *x, int64_t ldx, f
 
 FORCE void few_rows(const Weight *w, int is_bf16, const float *x, int64_t ldx, float *y, int64_t ldy, int64_t rows) {
     int64_t k = 0;
-    for (; k + 8 <= w->in; k += 8) few_step(w, is_bf16, x, ldx, y, ldy, rows, k, 8);
+    for (; k + FEW_DEPTH <= w->in; k += FEW_DEPTH) few_step(w, is_bf16, x, ldx, y, ldy, rows, k, FEW_DEPTH);
     for (; k < w->in; k++) few_step(w, is_bf16, x, ldx, y, ldy, rows, k, 1);
 }
 
