@@ -59,25 +59,16 @@ def layer_attention(
         [M, hidden], and a selection of the batch's sparse rows.
     """
     config, kernels, count = step.config, step.kernels, step.layout.count
-    query_raw, latent_raw, key_raw, *index_raw = torch.split(
-        kernels.linear(rows, weights.from_hidden), _hidden_widths(config, weights.indexer is not None), dim=-1
-    )
+    query_raw, *index_raw = write_cache(step, layer, rows, weights)
     query_latent = rms_norm(query_raw, weights.q_norm, config.latent_norm_eps)
-    latent = rms_norm(latent_raw, weights.kv_norm, config.latent_norm_eps)
-    write = torch.cat([latent, rotate(key_raw, *step.turn)], dim=-1).to(step.cache.dtype)
-    step.cache.latent(layer).index_copy_(0, step.layout.write_slots, write)
-
     plain, turning, *index_plain = torch.split(
         kernels.linear(query_latent, weights.from_query), _query_widths(config, weights.indexer is not None), dim=-1
     )
     turned = rotate(turning.view(rows.shape[0], -1, config.qk_rope_head_dim), *step.turn_heads)
-    if weights.indexer is not None:
-        keys = index_keys(step, index_raw[0], weights.indexer)
-        step.cache.index_keys(layer).index_copy_(0, step.layout.write_slots, keys)
-        if step.layout.sparse:
-            heads = index_plain[0].view(rows.shape[0], config.index_n_heads, -1)
-            queries = torch.cat([turned[:, config.num_heads :], heads], dim=-1)
-            selection = select_rows(step, layer, queries, index_raw[1])
+    if weights.indexer is not None and step.layout.sparse:
+        heads = index_plain[0].view(rows.shape[0], config.index_n_heads, -1)
+        queries = torch.cat([turned[:, config.num_heads :], heads], dim=-1)
+        selection = select_rows(step, layer, queries, index_raw[0])
     absorbed = kernels.per_head(plain.view(rows.shape[0], config.num_heads, -1), weights.absorb_keys)
     queries = torch.cat([absorbed, turned[:, : config.num_heads]], dim=-1)[:count]
     scale: float = config.qk_head_dim**-0.5
@@ -86,6 +77,24 @@ def layer_attention(
         filled(mixed, rows.shape[0]).to(rows.dtype), weights.expand_values
     )  # [M, heads, v_head_dim]
     return kernels.linear(heads.flatten(1), weights.output), selection
+
+
+def write_cache(step: Step, layer: int, rows: Tensor, weights: LayerWeights) -> list[Tensor]:
+    """Write the cache entries of normalised `rows` [M, hidden].
+
+    Returns:
+        What else comes from them: [M, q_lora_rank] and, of a full layer, the index heads' weights, [M, index_n_heads].
+    """
+    config, cache, slots = step.config, step.cache, step.layout.write_slots
+    query_raw, latent_raw, key_raw, *index_raw = torch.split(
+        step.kernels.linear(rows, weights.from_hidden), _hidden_widths(config, weights.indexer is not None), dim=-1
+    )
+    latent = rms_norm(latent_raw, weights.kv_norm, config.latent_norm_eps)
+    write = torch.cat([latent, rotate(key_raw, *step.turn)], dim=-1).to(cache.dtype)
+    cache.latent(layer).index_copy_(0, slots, write)
+    if weights.indexer is not None:
+        cache.index_keys(layer).index_copy_(0, slots, index_keys(step, index_raw[0], weights.indexer))
+    return [query_raw, *index_raw[1:]]
 
 
 def _hidden_widths(config: ModelConfig, full: bool) -> list[int]:

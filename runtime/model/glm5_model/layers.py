@@ -5,7 +5,7 @@ from torch import Tensor
 from glm5_model.config import ModelConfig
 from glm5_model.feed_forward import route
 from glm5_model.kernels import Kernels
-from glm5_model.layer_attention import Selection, Step, layer_attention
+from glm5_model.layer_attention import Selection, Step, layer_attention, write_cache
 from glm5_model.layout import Layout
 from glm5_model.weights import AttentionWeights, MlpWeights, MoeWeights
 
@@ -27,6 +27,11 @@ class Layers:
         normed = self._kernels.rms_norm(hidden, layer.input_norm, self._config.rms_norm_eps)
         mixed, selection = layer_attention(step, index, normed, layer, selection)
         return hidden + mixed, selection
+
+    def write(self, step: Step, index: int, hidden: Tensor) -> None:
+        """Write the cache entries of the rows `hidden` [M, hidden] of layer `index`."""
+        layer = self._weights[index]
+        write_cache(step, index, self._kernels.rms_norm(hidden, layer.input_norm, self._config.rms_norm_eps), layer)
 
     def normed(self, index: int, hidden: Tensor) -> Tensor:
         """Return the rows before the MLP of layer `index`, [M, hidden]."""

@@ -56,25 +56,28 @@ class NativeLayers(Layers):
         self._library.glm5_project_back(layer, hidden.shape[0], mixed.data_ptr(), hidden.data_ptr())
         return hidden, selection
 
+    def write(self, step: Step, index: int, hidden: Tensor) -> None:
+        """Write the cache entries of the rows `hidden` [M, hidden] of layer `index`."""
+        self._project(step, index, hidden, None, None, None)
+
     def _projected(
         self, step: Step, index: int, hidden: Tensor, chooses: bool
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Write the rows' cache entries; return queries and, where a full layer chooses, index queries and weights."""
-        config, layer, rows = self._config, self._attentions[index], hidden.shape[0]
+        config, rows = self._config, hidden.shape[0]
         queries = hidden.new_empty(rows, config.num_heads, config.kv_lora_rank + config.qk_rope_head_dim)
         index_queries = hidden.new_empty(rows, config.index_n_heads, config.index_head_dim) if chooses else None
         index_weights = hidden.new_empty(rows, config.index_n_heads) if chooses else None
-        self._library.glm5_project(
-            layer,
-            _compiled(step)[0],
-            hidden.data_ptr(),
-            step.cache.latent(index).data_ptr(),
-            step.cache.index_keys(index).data_ptr() if layer.index_heads else None,
-            queries.data_ptr(),
-            index_queries.data_ptr() if index_queries is not None else None,
-            index_weights.data_ptr() if index_weights is not None else None,
-        )
+        self._project(step, index, hidden, queries, index_queries, index_weights)
         return queries, index_queries, index_weights
+
+    def _project(self, step: Step, index: int, hidden: Tensor, *wanted: Tensor | None) -> None:
+        """Write the rows' cache entries, and what is wanted of queries, index queries and index weights."""
+        layer, cache = self._attentions[index], step.cache
+        keys = cache.index_keys(index).data_ptr() if layer.index_heads else None
+        to = (None if one is None else one.data_ptr() for one in wanted)
+        rows = _compiled(step)[0]
+        self._library.glm5_project(layer, rows, hidden.data_ptr(), cache.latent(index).data_ptr(), keys, *to)
 
     def _attend(
         self, step: Step, layer: native.Attention, queries: Tensor, latent: Tensor, selection: Selection, mixed: Tensor

@@ -60,20 +60,31 @@ class Transformer:
         step = self._step(layout, cache)
         hidden = self.weights.embedding[layout.token_ids]  # [M, hidden]
         selection: Selection = []
-        for index, layer in enumerate(self.weights.layers):
+        last, wanted = len(self.weights.layers) - 1, layout.wanted.shape[0]
+        for index in range(last):
             hidden, selection = self._layers.attention(step, index, hidden, selection)
-            if isinstance(layer.mlp, MlpWeights):
-                hidden += self._layers.mlp(index, self._layers.normed(index, hidden))
-                continue
-            normed, expert_ids, gates = self._layers.route(index, hidden)
-            rows = normed[: layout.count]
-            yield Dispatch(index, rows, expert_ids[: layout.count], gates[: layout.count])
-            added = self._layers.mlp(index, normed)
-            routed = yield Collect(index)
-            # Copied rows get what their row gets: they write to the same cache slots.
-            hidden += added.add_(filled(_checked(routed, index, rows), layout.token_ids.shape[0]))
-        final = kernels.rms_norm(hidden[layout.wanted], self.weights.final_norm, config.rms_norm_eps)
+            hidden = yield from self._feed_forward(index, hidden, layout.count)
+        # Of the last layer a row without logits needs no more than its cache entries.
+        if not wanted:
+            self._layers.write(step, last, hidden)
+            return hidden.new_empty(0, self.weights.head.shape[1], dtype=torch.float32)
+        hidden, _ = self._layers.attention(step, last, hidden, selection)
+        rows = filled(hidden[layout.wanted], max(wanted, self._least_rows))
+        hidden = yield from self._feed_forward(last, rows, wanted)
+        final = kernels.rms_norm(hidden[:wanted], self.weights.final_norm, config.rms_norm_eps)
         return kernels.linear(final, self.weights.head).to(torch.float32)
+
+    def _feed_forward(self, index: int, hidden: Tensor, count: int) -> Forward:
+        """Return hidden [M, hidden] after the second half of a layer; rows after the first `count` are copies."""
+        if isinstance(self.weights.layers[index].mlp, MlpWeights):
+            return hidden + self._layers.mlp(index, self._layers.normed(index, hidden))
+        normed, expert_ids, gates = self._layers.route(index, hidden)
+        rows = normed[:count]
+        yield Dispatch(index, rows, expert_ids[:count], gates[:count])
+        added = self._layers.mlp(index, normed)
+        routed = yield Collect(index)
+        # Copied rows get what their row gets: they write to the same cache slots.
+        return added.add_(filled(_checked(routed, index, rows), hidden.shape[0])).add_(hidden)
 
     def _step(self, layout: Layout, cache: PagedCache) -> Step:
         """Return what all layers of a pass share."""

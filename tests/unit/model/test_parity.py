@@ -1,10 +1,15 @@
 """The logits are those of transformers, whatever way the rows come in."""
 
+import contextlib
+
 import pytest
 import torch
 from torch import Tensor
 
-from glm5_model.batch import SequenceRows
+from glm5_model.batch import Batch, SequenceRows
+from glm5_model.cache import PagedCache
+from glm5_model.exchange import Dispatch
+from glm5_model.local import routed_sum
 from unit.model.conftest import Reference, Served, page_table, tokens
 
 # Two float32 implementations that sum in another order differ by 1e-5 here; the smallest mistake costs more than 1.
@@ -62,10 +67,39 @@ def test_only_the_wanted_rows_come_back(served: Served) -> None:
     assert torch.equal(some, torch.cat([every[-1:], every]))
 
 
+def test_of_the_last_layer_only_wanted_rows_are_computed_and_every_row_is_cached(served: Served) -> None:
+    ids, table, last = tokens(70), page_table(80), served.config.num_layers - 1
+    whole, chunked = served.cache(), served.cache()
+    alone = served.run(whole, SequenceRows(ids, 0, table, "all"))
+    none = rows_by_layer(served, chunked, SequenceRows(ids[:40], 0, table, "none"))
+    assert last not in none
+    assert set(none.values()) == {40}
+    assert rows_by_layer(served, chunked, SequenceRows(ids[40:], 40, table, "last")) == dict.fromkeys(none, 30) | {
+        last: 1
+    }
+    slots = whole.slots(table, 0, 70)
+    for entry in whole.entries:
+        assert torch.equal(whole.read(entry, slots), chunked.read(entry, slots))
+    assert torch.equal(served.run(chunked, SequenceRows(ids[69:], 69, table, "last")), alone[69:])
+
+
+def rows_by_layer(served: Served, cache: PagedCache, rows: SequenceRows) -> dict[int, int]:
+    """Compute `rows`, and return how many of each sparse layer went to the experts."""
+    forward, seen, answer = served.transformer.forward(Batch([rows]), cache), dict[int, int](), None
+    with contextlib.suppress(StopIteration):
+        while True:
+            asked = forward.send(answer)
+            if isinstance(asked, Dispatch):
+                sent, answer, seen[asked.layer] = asked, None, len(asked.rows)
+            else:
+                answer = routed_sum(sent, served.experts, served.kernels)
+    return seen
+
+
 def test_pages_may_lie_anywhere_and_hold_rubbish(reference: Reference, served: Served) -> None:
     ids = tokens(96, seed=3)
     cache = served.cache(pages=16)
     for entry in cache.entries:
-        cache.write(entry, torch.arange(16), 0, torch.full((16 * 64, entry.width), 1e4))
+        cache.write(entry, cache.slots(torch.arange(16), 0, 16 * 64), torch.full((16 * 64, entry.width), 1e4))
     ours = served.chunked(ids, [50, 46], cache, torch.tensor([13, 2]))
     assert_same(ours, reference.logits(ids))

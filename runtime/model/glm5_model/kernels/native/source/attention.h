@@ -40,7 +40,7 @@ FORCE void write_cache(const Attention *a, const float *raw, const float *cosine
 }
 
 /* From hidden [count, hidden]: cache entries are written; queries [count, heads, rank + rope] are in the latent space
- * and scaled; index_queries [count, index_heads, index_dim] and index_weights [count, index_heads] where wanted. */
+ * and scaled, index_queries [count, index_heads, index_dim] and index_weights [count, index_heads], each where wanted. */
 static void project(const Attention *a, const Rows *r, const float *hidden, float *latent, float *index_keys,
                     float *queries, float *index_queries, float *index_weights) {
     const int64_t rows = r->count, in = a->from_hidden.in, raw_width = a->from_hidden.out;
@@ -58,6 +58,7 @@ static void project(const Attention *a, const Rows *r, const float *hidden, floa
             memcpy(index_weights + m * a->index_heads, line + raw_width - a->index_heads,
                    (size_t)a->index_heads * sizeof(float));
     }
+    if (!queries) return;
     linear(&a->from_query, query_latent, a->q_rank, all, wide, rows);
     per_head(&a->absorb_keys, a->heads, all, wide, a->nope, queries, a->heads * width, width, rows);
     const int64_t turning = a->heads * a->nope, rest = turning + (a->heads + a->index_heads) * a->rope;
