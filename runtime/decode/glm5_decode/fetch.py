@@ -112,7 +112,7 @@ class Fetcher:
     def _take(self, receiver: Receiver, chunk: pb.CacheChunk, sequence: Sequence) -> None:
         """Write a chunk; its rows count once every tensor of them is there."""
         logprobs = receiver.take(chunk, page_table(sequence))
-        metrics.FETCHED_BYTES.inc(len(chunk.data))
+        metrics.FETCHED_BYTES.inc(chunk.ByteSize())
         if _wants_logprobs(sequence) and receiver.cached > sequence.cached:
             self._note_logprobs(sequence, chunk.first_position, receiver.cached, logprobs)
         sequence.cached = min(receiver.cached, sequence.num_prompt - 1)

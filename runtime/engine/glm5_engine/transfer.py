@@ -61,9 +61,9 @@ class Cutter:
             end: position after the last.
             logprobs: of the prompt tokens that these rows predict; they go with the last chunk.
         """
-        messages = []
+        messages, slots = [], self._cache.slots(table, start, end - start)
         for first, entries in self._groups(end - start):
-            read = (codec.to_bytes(self._cache.read(entry, table, start, end - start).cpu()) for entry in entries)
+            read = (codec.to_bytes(self._cache.read(entry, slots).cpu()) for entry in entries)
             data = b"".join(read)
             message = pb.RunResponse()
             chunk = message.chunk  # filled in place: a message in a constructor is serialised and parsed
@@ -119,19 +119,20 @@ class Receiver:
         Raises:
             Unavailable: it is damaged or not the next one.
         """
-        self._check(chunk)
-        offset = 0
+        data = chunk.data  # once: each reading of it makes a copy
+        self._check(chunk, data)
+        numbers, first = codec.from_bytes(data, self._cache.dtype), 0
+        slots = self._cache.slots(table, chunk.first_position, chunk.num_tokens)
         for entry in self._cache.entries[chunk.first_entry : chunk.first_entry + chunk.num_entries]:
-            size = chunk.num_tokens * entry.width * self._cache.dtype.itemsize
-            rows = codec.from_bytes(chunk.data[offset : offset + size], self._cache.dtype)
-            self._cache.write(entry, table, chunk.first_position, rows.view(chunk.num_tokens, entry.width))
-            offset += size
+            end = first + chunk.num_tokens * entry.width
+            self._cache.write(entry, slots, numbers[first:end].view(-1, entry.width))
+            first = end
         self._next_entry = chunk.first_entry + chunk.num_entries
         if self._next_entry == len(self._cache.entries):
             self._next_entry, self.cached = 0, chunk.first_position + chunk.num_tokens
         return [logprob_from(message) for message in chunk.prompt_logprobs]
 
-    def _check(self, chunk: pb.CacheChunk) -> None:
+    def _check(self, chunk: pb.CacheChunk, data: bytes) -> None:
         entries = self._cache.entries[chunk.first_entry : chunk.first_entry + chunk.num_entries]
         wanted = sum(entry.width for entry in entries) * chunk.num_tokens * self._cache.dtype.itemsize
         place = (chunk.first_position, chunk.first_entry)
@@ -140,9 +141,9 @@ class Receiver:
         if place != (self.cached, self._next_entry) or len(entries) != chunk.num_entries or not chunk.num_tokens:
             expected = (self.cached, self._next_entry)
             raise self._broken(f"(position, entry) is {place} with {chunk.num_entries} entries, expected {expected}")
-        if len(chunk.data) != wanted:
-            raise self._broken(f"it has {len(chunk.data)} bytes, its shape needs {wanted}")
-        if google_crc32c.value(chunk.data) != chunk.crc32c:
+        if len(data) != wanted:
+            raise self._broken(f"it has {len(data)} bytes, its shape needs {wanted}")
+        if google_crc32c.value(data) != chunk.crc32c:
             raise self._broken("its checksum differs")
 
     def _broken(self, why: str) -> Unavailable:

@@ -55,27 +55,26 @@ class PagedCache:
         """Return the index keys of full layer `layer`, [num_pages * PAGE_SIZE, width], the storage itself."""
         return self._rows[layer, "index_keys"]
 
-    def read(self, entry: CacheEntry, page_table: Tensor, start: int, count: int) -> Tensor:
-        """Return a copy of `count` rows of a sequence from position `start` on, [count, width].
+    def read(self, entry: CacheEntry, slots: Tensor) -> Tensor:
+        """Return a copy of the rows in `slots` [count] int64, [count, width].
 
         Raises:
-            CacheError: the page table or the pool does not reach that far.
+            CacheError: there is no such entry here.
         """
-        return self._storage(entry)[self.slots(page_table, start, count)]
+        return self._storage(entry).index_select(0, slots)
 
-    def write(self, entry: CacheEntry, page_table: Tensor, start: int, rows: Tensor) -> None:
-        """Store `rows` [count, width] as those of a sequence from position `start` on.
+    def write(self, entry: CacheEntry, slots: Tensor, rows: Tensor) -> None:
+        """Store `rows` [count, width] in `slots` [count] int64.
 
         Raises:
-            CacheError: the page table or the pool does not reach that far, or the rows have another width.
+            CacheError: there is no such entry here, or it has another width.
         """
-        if rows.ndim != 2 or rows.shape[1] != entry.width:
+        if rows.shape != (slots.shape[0], entry.width):
             raise CacheError(
-                f"layer {entry.layer} {entry.kind}: rows of shape {list(rows.shape)} where [count, {entry.width}] "
-                "belongs; both sides must serve the same model"
+                f"layer {entry.layer} {entry.kind}: rows of shape {list(rows.shape)} where [{slots.shape[0]}, "
+                f"{entry.width}] belongs; both sides must serve the same model"
             )
-        slots = self.slots(page_table, start, rows.shape[0])
-        self._storage(entry)[slots] = rows.to(device=self.device, dtype=self.dtype)
+        self._storage(entry).index_copy_(0, slots, rows.to(device=self.device, dtype=self.dtype))
 
     def copy_page(self, source: int, target: int) -> None:
         """Copy page `source` over page `target` in every entry.

@@ -79,7 +79,7 @@ def hand_over(worker: Loaded, end: int) -> None:
     cutter = Cutter(worker.cache)
     chunks = [message.chunk for message in cutter.cut(TABLE, 0, end)]
     for entry in worker.cache.entries:
-        worker.cache.write(entry, TABLE, 0, torch.zeros(end, entry.width))
+        worker.cache.write(entry, worker.cache.slots(TABLE, 0, end), torch.zeros(end, entry.width))
     receiver = Receiver(worker.cache, 0, "here")
     for chunk in chunks:
         receiver.take(chunk, TABLE)

@@ -15,7 +15,7 @@ def filled(toy, dtype=torch.float32, num_pages=4):
     cache = PagedCache(toy.config, num_pages, dtype)
     for entry in cache.entries:
         rows = torch.randn(num_pages * 64, entry.width).to(dtype)
-        cache.write(entry, torch.arange(num_pages), 0, rows)
+        cache.write(entry, cache.slots(torch.arange(num_pages), 0, len(rows)), rows)
     return cache
 
 
@@ -35,7 +35,10 @@ def test_rows_arrive_bit_by_bit_under_another_page_table(toy, dtype):
     receiver = transfer(source, target, [(0, 64), (64, 100), (100, 170)], tables)
     assert receiver.cached == 170
     for entry in source.entries:
-        sent, got = source.read(entry, tables[0], 0, 170), target.read(entry, tables[1], 0, 170)
+        sent, got = (
+            source.read(entry, source.slots(tables[0], 0, 170)),
+            target.read(entry, target.slots(tables[1], 0, 170)),
+        )
         assert torch.equal(sent.view(torch.uint8), got.view(torch.uint8))
 
 
@@ -104,4 +107,4 @@ def test_a_damaged_chunk_is_refused_and_writes_nothing(toy, part):
     with pytest.raises(Unavailable, match=part):
         receiver.take(chunk, torch.arange(4))
     assert receiver.cached == 0
-    assert all(not target.read(entry, torch.arange(4), 0, 64).any() for entry in target.entries)
+    assert all(not target.read(entry, target.slots(torch.arange(4), 0, 64)).any() for entry in target.entries)

@@ -30,19 +30,19 @@ def test_the_entries_are_a_latent_of_every_layer_and_keys_of_the_full_ones(serve
 def test_what_is_written_is_read_back_and_the_rest_stays(cache: PagedCache, start: int, count: int) -> None:
     table = torch.tensor([4, 0, 5])
     for entry in cache.entries:
-        before = cache.read(entry, table, 0, 3 * PAGE_SIZE)
+        before = cache.read(entry, cache.slots(table, 0, 3 * PAGE_SIZE))
         rows = torch.randn(count, entry.width)
-        cache.write(entry, table, start, rows)
+        cache.write(entry, cache.slots(table, start, len(rows)), rows)
         expected = before.clone()
         expected[start : start + count] = rows
-        assert torch.equal(cache.read(entry, table, 0, 3 * PAGE_SIZE), expected)
-        assert not cache.read(entry, torch.tensor([1, 2, 3]), 0, 3 * PAGE_SIZE).any()
+        assert torch.equal(cache.read(entry, cache.slots(table, 0, 3 * PAGE_SIZE)), expected)
+        assert not cache.read(entry, cache.slots(torch.tensor([1, 2, 3]), 0, 3 * PAGE_SIZE)).any()
 
 
 def test_what_is_read_is_a_copy(cache: PagedCache) -> None:
     entry, table = cache.entries[0], torch.tensor([1])
-    cache.read(entry, table, 0, 64).fill_(1)
-    assert not cache.read(entry, table, 0, 64).any()
+    cache.read(entry, cache.slots(table, 0, 64)).fill_(1)
+    assert not cache.read(entry, cache.slots(table, 0, 64)).any()
 
 
 def test_a_copied_page_goes_its_own_way(served: Served) -> None:
@@ -58,13 +58,13 @@ def test_a_copied_page_goes_its_own_way(served: Served) -> None:
 def test_what_lies_outside_is_refused(cache: PagedCache) -> None:
     entry = cache.entries[0]
     with pytest.raises(CacheError, match="positions 60 to 64 need 2 pages, the page table has 1"):
-        cache.read(entry, torch.tensor([0]), 60, 5)
+        cache.read(entry, cache.slots(torch.tensor([0]), 60, 5))
     with pytest.raises(CacheError, match="outside 0 to 5"):
-        cache.read(entry, torch.tensor([6]), 0, 1)
+        cache.read(entry, cache.slots(torch.tensor([6]), 0, 1))
     with pytest.raises(CacheError, match="shape"):
-        cache.write(entry, torch.tensor([0]), 0, torch.zeros(2, 3))
+        cache.write(entry, cache.slots(torch.tensor([0]), 0, 2), torch.zeros(2, 3))
     with pytest.raises(CacheError, match="layer 99 has no latent"):
-        cache.read(CacheEntry(99, "latent", 40), torch.tensor([0]), 0, 1)
+        cache.read(CacheEntry(99, "latent", 40), cache.slots(torch.tensor([0]), 0, 1))
     with pytest.raises(CacheError, match="page 6"):
         cache.copy_page(0, 6)
 
