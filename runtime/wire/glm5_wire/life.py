@@ -150,6 +150,7 @@ def run_role(settings: RoleSettings, build: Callable[[Life], RoleService]) -> in
         The exit code: 0 after a signal, 1 after `life.fail`, 2 where it could not start (said on stderr in one line).
     """
     start_logging(settings)
+    _yield_seldom()
     provider = start_tracing(settings)
     try:
         return asyncio.run(_live(settings, build))
@@ -158,6 +159,16 @@ def run_role(settings: RoleSettings, build: Callable[[Life], RoleService]) -> in
     finally:
         if provider is not None:
             provider.shutdown()
+
+
+def _yield_seldom() -> None:
+    """Keep whom we wake from interrupting us: a process computes on, and its next message leaves, before a peer runs.
+
+    Three percent more tokens a second where processes outnumber the cores (docs/benchmarks.md).
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):  # a sandbox may forbid it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 async def _live(settings: RoleSettings, build: Callable[[Life], RoleService]) -> int:
