@@ -28,7 +28,6 @@ from glm5_spec.settings import Discovery, RoleSettings
 from glm5_wire.registry import PeerRegistry
 from glm5_wire.tensors import link as links
 from glm5_wire.tensors.experts import ExpertPool
-from glm5_wire.tensors.parts import Part
 
 
 def main() -> None:
@@ -127,30 +126,35 @@ class _Clock:
 
     def clear(self) -> None:
         self._rows: dict[str, list[float]] = {name: [] for name in ("total", "compute", "queue", "serialise", "wire")}
-        self._compute = self._queue = self._parse = 0.0
+        self._compute = self._queue = self._parse = self._ours = 0.0
 
     def hook(self) -> None:
-        """Time the parsing of answers, and note what shards say of themselves."""
-        parse, clock = Part.parse, self
+        """Time the reading of answers, and note what shards say of themselves."""
+        took, clock = links.Link._took, self
 
-        def timed(part: Part, result: links.pb.Result) -> bytes:
+        def timed(link: links.Link, data: bytes) -> bool:
             start = time.perf_counter()
-            rows = parse(part, result)
-            clock._parse += time.perf_counter() - start
+            is_usual = took(link, data)
+            read = time.perf_counter()
+            result = links.pb.StreamResponse.FromString(data).result
             if result.compute_us + result.queue_us > clock._compute + clock._queue:
                 clock._compute, clock._queue = result.compute_us, result.queue_us
-            return rows
+            clock._parse += read - start
+            clock._ours += time.perf_counter() - read
+            return is_usual
 
-        Part.parse = timed  # type: ignore[method-assign]
+        links.Link._took = timed  # type: ignore[method-assign]
 
     def note(self, start: float, sent: float, end: float) -> None:
-        total = (end - start) * 1e6
+        total = (end - start - self._ours) * 1e6
         serialise = (sent - start + self._parse) * 1e6
         parts = {"total": total, "compute": self._compute, "queue": self._queue, "serialise": serialise}
         for name, value in parts.items():
             self._rows[name].append(value)
         self._rows["wire"].append(total - self._compute - self._queue - serialise)
-        self._compute = self._queue = self._parse = 0.0
+        if not self._compute:
+            raise RuntimeError("no shard said how long it computed: the table would be wrong")
+        self._compute = self._queue = self._parse = self._ours = 0.0
 
     def show(self, arguments: argparse.Namespace) -> None:
         print(
