@@ -7,6 +7,7 @@ then on, until they say that they drain.
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -17,7 +18,7 @@ from typing import Self
 
 import httpx
 
-from support_kind import LABEL, Served, connect, is_ready
+from support_kind import LABEL, Object, Served, connect, is_ready
 from support_watch import Event, Watch
 
 LOOK_SECONDS = 0.1
@@ -37,6 +38,10 @@ class Farewell:
     told_at: float
     held: float = -1.0
     """What it had open at its SIGTERM; -1 if it did not say."""
+    compat: str = ""
+    """With which peers it worked; empty if it did not say."""
+    gone_at: float = math.inf
+    """When it was gone."""
 
     @property
     def ready_seconds(self) -> float:
@@ -75,6 +80,8 @@ class Leaving:
             follow = self._ask if role == "experts" else self._listen
             self._threads.append(threading.Thread(target=follow, args=(event.name, farewell), daemon=True))
             self._threads[-1].start()
+        if event.kind == "DELETED" and event.name in self.farewells:
+            self.farewells[event.name].gone_at = event.at
 
     def _listen(self, pod: str, farewell: Farewell) -> None:
         """Follow the log to the line that says it."""
@@ -83,6 +90,7 @@ class Leaving:
             with client.stream("GET", f"{self._base}/{pod}/log", params=query) as answer:
                 said = next(filter(None, map(LAST_WORDS.search, answer.iter_lines())), None)
             farewell.held = float(said[1]) if said else -1.0
+            farewell.compat = _state(client, f"{self._base}/{pod}:9100/proxy")["compat"]
 
     def _ask(self, pod: str, farewell: Farewell) -> None:
         """Ask for the streams of a shard until it drains or has ended."""
@@ -91,14 +99,19 @@ class Leaving:
             while silent < SILENT_LOOKS:
                 try:
                     streams = _streams(client, path)
-                    drains = client.get(f"{path}/v1/state").raise_for_status().json()["draining"]
+                    state = _state(client, path)
                 except httpx.HTTPError:
                     silent += 1
                 else:
-                    silent, farewell.held = 0, max(farewell.held, streams)
-                    if drains:
+                    silent, farewell.held, farewell.compat = 0, max(farewell.held, streams), state["compat"]
+                    if state["draining"]:
                         return
                 time.sleep(LOOK_SECONDS)
+
+
+def _state(client: httpx.Client, path: str) -> Object:
+    found: Object = client.get(f"{path}/v1/state").raise_for_status().json()
+    return found
 
 
 def _streams(client: httpx.Client, path: str) -> float:

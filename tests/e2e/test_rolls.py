@@ -22,7 +22,7 @@ from support_asker import ONCE, QUESTIONS, Said, Tokens
 from support_disturb import DyingOperators, corefile, other_tag, stopped_api_server
 from support_final import settled
 from support_kind import LABEL, Object, Served, claim_models, get, install_model, model_section, run_helm, wait_for
-from support_leaving import Leaving
+from support_leaving import Farewell, Leaving
 from support_load import Load, faults
 from support_watch import gone
 
@@ -39,7 +39,7 @@ ANSWERS = 1000
 AFTER = 20
 """Answers that are waited for after each change."""
 YOUNG_SECONDS = 5.0
-"""A pod that was ready for no longer may have had nothing to do yet."""
+"""A pod that a plan gave up when it had been ready for no longer may have had nothing to do yet."""
 
 
 @dataclass
@@ -82,15 +82,20 @@ def scene(models: tuple[list[Tokens], list[Tokens]], module_namespace: str) -> I
         yield Scene(served, load, *models)
 
 
-def change(scene: Scene, act: Callable[[], None], *, leave: bool = True, users: bool = True) -> set[str]:
+def change(
+    scene: Scene, act: Callable[[], None], *, leave: bool = True, rolls_model: bool = False, reverts: bool = False
+) -> set[str]:
     """Act, wait until the spec is realised, and judge every answer until then; return the pods that left.
+
+    Each of them must have had something open when it was told to.
 
     Args:
         scene: the deployment and its load.
         act: what is done.
         leave: whether pods have to leave.
-        users: whether shards and prefill workers have users still when they leave: of a model that is rolled out the
-            decode workers go too.
+        rolls_model: a shard leaves after its last user then, which must be true, and the prefill worker when the decode
+            workers that would ask it take nothing new.
+        reverts: whether pods that have just become ready are given up.
     """
     wait_for(lambda: busy(scene.served), "every gateway and worker has a stream")
     with Leaving(scene.served) as leaving:
@@ -104,11 +109,21 @@ def change(scene: Scene, act: Callable[[], None], *, leave: bool = True, users: 
     scene.outlasted |= outlasted(said, [one.told_at for one in leaving.farewells.values() if one.role == "decode"])
     left = gone(leaving.pods.events)
     farewells = {name: leaving.farewells[name] for name in left}
-    old = {name: one for name, one in farewells.items() if one.ready_seconds > YOUNG_SECONDS}
-    idle = [name for name, one in old.items() if one.held < 1 and (users or one.role in ("gateway", "decode"))]
-    assert idle == [], f"of {farewells}"
+    idle = {name: one for name, one in farewells.items() if one.held < 1}
+    if reverts:
+        idle = {name: one for name, one in idle.items() if one.ready_seconds > YOUNG_SECONDS}
+    if rolls_model:
+        decode = [one for one in farewells.values() if one.role == "decode"]
+        idle = {name: one for name, one in idle.items() if one.role != "prefill" and not is_left_behind(one, decode)}
+    assert idle == {}, f"of {farewells}"
     assert bool(left) == leave, left
     return left
+
+
+def is_left_behind(shard: Farewell, decode: list[Farewell]) -> bool:
+    """Return whether a shard was told to leave after all decode workers of its model were gone."""
+    users = [one for one in decode if one.compat == shard.compat]
+    return shard.role == "experts" and bool(users) and all(one.gone_at <= shard.told_at for one in users)
 
 
 def outlasted(said: list[Said], told: list[float]) -> bool:
@@ -204,7 +219,7 @@ def test_a_bad_image_stops_the_roll_and_a_good_one_goes_on(scene: Scene) -> None
 
 def test_a_new_model_takes_the_place_of_the_old_one(scene: Scene) -> None:
     before, scene.before = set(scene.served.names()), settled(scene.served)
-    gone = change(scene, lambda: scene.served.patch(model=model_section(NEW)), users=False)
+    gone = change(scene, lambda: scene.served.patch(model=model_section(NEW)), rolls_model=True)
     assert gone == before
     assert faults(begun_from_now_on(scene), scene.new) == []
 
@@ -215,13 +230,13 @@ def test_a_roll_is_reverted_in_the_middle(scene: Scene) -> None:
         wait_for(lambda: rolling(scene.served) and busy(scene.served), "decode workers of both revisions work")
         scene.served.patch(model=model_section(NEW))
 
-    change(scene, there_and_back, users=False)
+    change(scene, there_and_back, rolls_model=True, reverts=True)
     assert faults(begun_from_now_on(scene), scene.new) == []
 
 
 def test_operators_that_die_after_every_second_write_end_with_the_same_objects(scene: Scene) -> None:
     with DyingOperators(writes=2) as operators:
-        change(scene, lambda: scene.served.patch(model=model_section(OLD)), users=False)
+        change(scene, lambda: scene.served.patch(model=model_section(OLD)), rolls_model=True, reverts=True)
     assert len(operators.deaths) >= 8
     assert faults(begun_from_now_on(scene), scene.old) == []
     assert settled(scene.served) == scene.before
