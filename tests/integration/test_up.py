@@ -63,6 +63,12 @@ def test_bench_reports_percentiles(demo_stack: Stack, tmp_path: Path) -> None:
     assert found["time_to_first_token_seconds"]["p50"] > 0
 
 
+def test_no_thread_of_a_process_takes_the_core_from_a_peer_that_wakes_it(demo_stack: Stack) -> None:
+    for name in demo_stack.names:
+        threads = [int(task.name) for task in Path(f"/proc/{demo_stack.row(name)['pid']}/task").iterdir()]
+        assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}, name
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_end_leaves_no_process_no_port_and_no_folder(tmp_path: Path, number: signal.Signals) -> None:
     with running_stack(tmp_path, DEMO, "--decode", "1", "--experts", "2") as stack:
