@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -34,14 +35,14 @@ class Farewell:
 
     role: str
     ready_at: float
-    """When it was first seen ready; when it was told to leave if it never was."""
+    """When it became ready; when it was told to leave if it never was."""
     told_at: float
     held: float = -1.0
     """What it had open at its SIGTERM; -1 if it did not say."""
     compat: str = ""
     """With which peers it worked; empty if it did not say."""
-    gone_at: float = math.inf
-    """When it was gone."""
+    ended_at: float = math.inf
+    """When its processes had ended."""
 
     @property
     def ready_seconds(self) -> float:
@@ -72,16 +73,16 @@ class Leaving:
 
     def _heard(self, event: Event) -> None:
         if is_ready(event.live):
-            self._ready_at.setdefault(event.name, event.at)
+            self._ready_at[event.name] = _ready_since(event.live)
         if "deletionTimestamp" in event.live["metadata"] and event.name not in self.farewells:
             role = event.live["metadata"]["labels"]["serving.glm5.io/role"]
-            farewell = Farewell(role, self._ready_at.get(event.name, event.at), event.at)
-            self.farewells[event.name] = farewell
+            told = self.farewells[event.name] = Farewell(role, self._ready_at.get(event.name, event.at), event.at)
             follow = self._ask if role == "experts" else self._listen
-            self._threads.append(threading.Thread(target=follow, args=(event.name, farewell), daemon=True))
+            self._threads.append(threading.Thread(target=follow, args=(event.name, told), daemon=True))
             self._threads[-1].start()
-        if event.kind == "DELETED" and event.name in self.farewells:
-            self.farewells[event.name].gone_at = event.at
+        has_ended = event.kind == "DELETED" or event.live["status"].get("phase") in ("Succeeded", "Failed")
+        if has_ended and (farewell := self.farewells.get(event.name)):
+            farewell.ended_at = min(farewell.ended_at, event.at)
 
     def _listen(self, pod: str, farewell: Farewell) -> None:
         """Follow the log to the line that says it."""
@@ -107,6 +108,12 @@ class Leaving:
                     if state["draining"]:
                         return
                 time.sleep(LOOK_SECONDS)
+
+
+def _ready_since(pod: Object) -> float:
+    """Return when a pod that is ready became so, on the clock of `time.monotonic`, to a second."""
+    since = next(one["lastTransitionTime"] for one in pod["status"]["conditions"] if one["type"] == "Ready")
+    return time.monotonic() - (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
 
 
 def _state(client: httpx.Client, path: str) -> Object:
