@@ -91,6 +91,7 @@ class Leaving:
             with client.stream("GET", f"{self._base}/{pod}/log", params=query) as answer:
                 said = next(filter(None, map(LAST_WORDS.search, answer.iter_lines())), None)
             farewell.held = float(said[1]) if said else -1.0
+        with connect(10) as client, suppress(httpx.HTTPError):
             farewell.compat = _state(client, f"{self._base}/{pod}:9100/proxy")["compat"]
 
     def _ask(self, pod: str, farewell: Farewell) -> None:
