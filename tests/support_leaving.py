@@ -11,6 +11,7 @@ import math
 import re
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,10 +38,10 @@ class Farewell:
     ready_at: float
     """When it became ready; when it was told to leave if it never was."""
     told_at: float
+    compat: str
+    """With which peers it worked; empty if it did not say."""
     held: float = -1.0
     """What it had open at its SIGTERM; -1 if it did not say."""
-    compat: str = ""
-    """With which peers it worked; empty if it did not say."""
     ended_at: float = math.inf
     """When its processes had ended."""
 
@@ -58,6 +59,7 @@ class Leaving:
         self.pods = Watch(self._base, f"{LABEL}={served.name},serving.glm5.io/role", self._heard)
         self.farewells: dict[str, Farewell] = {}
         self._ready_at: dict[str, float] = {}
+        self._compats: dict[str, str] = {}
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
@@ -73,16 +75,25 @@ class Leaving:
 
     def _heard(self, event: Event) -> None:
         if is_ready(event.live):
+            if event.name not in self._ready_at:
+                self._start(self._identify, event.name)
             self._ready_at[event.name] = _ready_since(event.live)
         if "deletionTimestamp" in event.live["metadata"] and event.name not in self.farewells:
             role = event.live["metadata"]["labels"]["serving.glm5.io/role"]
-            told = self.farewells[event.name] = Farewell(role, self._ready_at.get(event.name, event.at), event.at)
-            follow = self._ask if role == "experts" else self._listen
-            self._threads.append(threading.Thread(target=follow, args=(event.name, told), daemon=True))
-            self._threads[-1].start()
-        has_ended = event.kind == "DELETED" or event.live["status"].get("phase") in ("Succeeded", "Failed")
-        if has_ended and (farewell := self.farewells.get(event.name)):
+            ready_at, compat = self._ready_at.get(event.name, event.at), self._compats.get(event.name, "")
+            self.farewells[event.name] = Farewell(role, ready_at, event.at, compat)
+            self._start(self._ask if role == "experts" else self._listen, event.name, self.farewells[event.name])
+        if (event.kind == "DELETED" or not _runs(event.live)) and (farewell := self.farewells.get(event.name)):
             farewell.ended_at = min(farewell.ended_at, event.at)
+
+    def _start(self, follow: Callable[..., None], *arguments: object) -> None:
+        self._threads.append(threading.Thread(target=follow, args=arguments, daemon=True))
+        self._threads[-1].start()
+
+    def _identify(self, pod: str) -> None:
+        """Ask whom a pod works with while it is well: one that leaves may be gone before it answers."""
+        with connect(10) as client, suppress(httpx.HTTPError):
+            self._compats[pod] = _state(client, f"{self._base}/{pod}:9100/proxy")["compat"]
 
     def _listen(self, pod: str, farewell: Farewell) -> None:
         """Follow the log to the line that says it."""
@@ -91,8 +102,6 @@ class Leaving:
             with client.stream("GET", f"{self._base}/{pod}/log", params=query) as answer:
                 said = next(filter(None, map(LAST_WORDS.search, answer.iter_lines())), None)
             farewell.held = float(said[1]) if said else -1.0
-        with connect(10) as client, suppress(httpx.HTTPError):
-            farewell.compat = _state(client, f"{self._base}/{pod}:9100/proxy")["compat"]
 
     def _ask(self, pod: str, farewell: Farewell) -> None:
         """Ask for the streams of a shard until it drains or has ended."""
@@ -101,14 +110,19 @@ class Leaving:
             while silent < SILENT_LOOKS:
                 try:
                     streams = _streams(client, path)
-                    state = _state(client, path)
+                    drains = _state(client, path)["draining"]
                 except httpx.HTTPError:
                     silent += 1
                 else:
-                    silent, farewell.held, farewell.compat = 0, max(farewell.held, streams), state["compat"]
-                    if state["draining"]:
+                    silent, farewell.held = 0, max(farewell.held, streams)
+                    if drains:
                         return
                 time.sleep(LOOK_SECONDS)
+
+
+def _runs(pod: Object) -> bool:
+    """Return whether a process of the pod may be running."""
+    return any("running" in one.get("state", {}) for one in pod["status"].get("containerStatuses", []))
 
 
 def _ready_since(pod: Object) -> float:
