@@ -1,6 +1,7 @@
 """The logits are those of transformers, whatever way the rows come in."""
 
-import contextlib
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -8,8 +9,7 @@ from torch import Tensor
 
 from glm5_model.batch import Batch, SequenceRows
 from glm5_model.cache import PagedCache
-from glm5_model.exchange import Dispatch
-from glm5_model.local import routed_sum
+from glm5_model.local import run_local
 from unit.model.conftest import Reference, Served, page_table, tokens
 
 # Two float32 implementations that sum in another order differ by 1e-5 here; the smallest mistake costs more than 1.
@@ -85,14 +85,14 @@ def test_of_the_last_layer_only_wanted_rows_are_computed_and_every_row_is_cached
 
 def rows_by_layer(served: Served, cache: PagedCache, rows: SequenceRows) -> dict[int, int]:
     """Compute `rows`, and return how many of each sparse layer went to the experts."""
-    forward, seen, answer = served.transformer.forward(Batch([rows]), cache), dict[int, int](), None
-    with contextlib.suppress(StopIteration):
-        while True:
-            asked = forward.send(answer)
-            if isinstance(asked, Dispatch):
-                sent, answer, seen[asked.layer] = asked, None, len(asked.rows)
-            else:
-                answer = routed_sum(sent, served.experts, served.kernels)
+    seen: dict[int, int] = {}
+
+    def product(layer: int, rows: Tensor, *rest: Any) -> Tensor:
+        seen[layer] = len(rows)
+        return served.experts.product(layer, rows, *rest)
+
+    forward = served.transformer.forward(Batch([rows]), cache)
+    run_local(forward, SimpleNamespace(product=product), served.kernels)
     return seen
 
 
