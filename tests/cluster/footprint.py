@@ -13,7 +13,6 @@ from pathlib import Path
 
 from cluster import shell
 
-STEP = "engine"
 BRIDGES = re.compile(r"docker0|br-[0-9a-f]{12}")
 CHAINS = re.compile(r"DOCKER(-\w+)*")
 OURS = "/run/glm5-docker"
@@ -39,10 +38,9 @@ class Footprint:
 
 def now() -> Footprint:
     """Look."""
-    links = json.loads(shell.output(STEP, ["ip", "-json", "link", "show", "type", "bridge"]) or "[]")
     return Footprint(
         boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-        bridges=[one["ifname"] for one in links if BRIDGES.fullmatch(one.get("ifname", ""))],
+        bridges=[name for name in _bridges() if BRIDGES.fullmatch(name)],
         folders=[one for one in (OURS, *SHARED) if Path(one).exists()],
         forwarding=FORWARDING.read_text().strip(),
         rules={f"{program} {table}": _rules(program, table) for program in FILTERS for table in TABLES},
@@ -67,8 +65,8 @@ def read(path: Path) -> Footprint | None:
 
 def remove_since(path: Path) -> None:
     """Take back what came after the note, once the engine has ended; without a note nothing is touched."""
-    before, found = read(path), now()
-    if before is None or before.boot != found.boot:
+    before = read(path)
+    if before is None or before.boot != (found := now()).boot:
         return
     for command in commands(before, found):
         # Somebody else may have taken it away meanwhile.
@@ -112,8 +110,14 @@ def _chains(lines: list[str]) -> list[str]:
     return [line.split()[1] for line in lines if line.startswith("-N ")]
 
 
+def _bridges() -> list[str]:
+    return [one.parent.name for one in Path("/sys/class/net").glob("*/bridge")]
+
+
 def _rules(program: str, table: str) -> list[str]:
-    """Return the rules of a table; none where the kernel has no such table."""
+    """Return the rules of a table; none where the kernel has no such table, or where no program could set any."""
+    if shutil.which(program) is None:
+        return []
     done = subprocess.run([program, "-w", "-t", table, "-S"], capture_output=True, text=True, timeout=shell.MINUTE)
     return done.stdout.splitlines() if done.returncode == 0 else []
 

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from cluster import footprint
 from cluster.footprint import Footprint
 
@@ -56,6 +58,11 @@ def test_what_was_there_before_stays() -> None:
     assert footprint.commands(USED, USED) == []
 
 
+def test_a_machine_without_a_packet_filter_has_no_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert not any(footprint.now().rules.values())
+
+
 def test_the_first_note_of_a_life_of_the_machine_holds(tmp_path: Path) -> None:
     path = tmp_path / "before.json"
     footprint.note(path)
@@ -71,5 +78,6 @@ def test_the_first_note_of_a_life_of_the_machine_holds(tmp_path: Path) -> None:
     assert footprint.read(path) == first
 
 
-def test_without_a_note_nothing_is_touched(tmp_path: Path) -> None:
+def test_without_a_note_nothing_is_looked_at_or_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(footprint, "now")
     footprint.remove_since(tmp_path / "before.json")
