@@ -6,8 +6,9 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ FIELDS = {"max_tokens": 48, "temperature": 0.7, "ignore_eos": True}
 PROMPTS = [[random.Random(number).randrange(256) for _ in range(20 + 30 * number)] for number in range(NUM_STREAMS)]
 VICTIMS = ("decode-0", "prefill-0", "experts-1", "gateway-0")
 FEW, MANY = 2, 20
+DRAWN, CANCELLED = "vllm:generation_tokens_total", "glm5_requests_cancelled_total"
 DETECTION, STOPPED = 3.0, 8.0
 """Seconds: a stopped process is noticed before it goes on."""
 
@@ -32,9 +34,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory, toy: Path) -> Iterator[Stack
         yield running
 
 
-async def ask_all(stack: Stack) -> list[Answer]:
+async def ask_all(stack: Stack, num_streams: int = NUM_STREAMS, **fields: Any) -> list[Answer]:
     async with client(stack.url) as http:
-        jobs = (complete(http, stack.model.name, p, seed=i, **FIELDS) for i, p in enumerate(PROMPTS))
+        prompts = enumerate(PROMPTS[:num_streams])
+        jobs = (complete(http, stack.model.name, p, seed=i, **FIELDS | fields) for i, p in prompts)
         return list(await asyncio.wait_for(asyncio.gather(*jobs), 240))
 
 
@@ -104,7 +107,11 @@ def hurt_again_and_again(stack: Stack, victim: str, number: signal.Signals, time
 
 
 def pages(stack: Stack) -> float:
-    return sum(stack.metric(name, "glm5_pages_in_use") for name in ("decode-0", "decode-1", "prefill-0"))
+    return total(stack, "glm5_pages_in_use")
+
+
+def total(stack: Stack, metric: str) -> float:
+    return sum(stack.metric(name, metric) for name in ("decode-0", "decode-1", "prefill-0"))
 
 
 @pytest.mark.timeout(900)
@@ -117,6 +124,35 @@ def test_killed(stack: Stack, expected: list, victim: str) -> None:
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_stopped(stack: Stack, expected: list, victim: str) -> None:
     hurt_again_and_again(stack, victim, signal.SIGSTOP, 1, expected)
+
+
+async def ask_and_stop_the_gateway(stack: Stack, hold: Callable[[], None], **fields: Any) -> list[Answer]:
+    """Ask, stop the gateway while every stream is decoded, and let it go on once `hold()` returns."""
+    asking = asyncio.create_task(ask_all(stack, **fields))
+    drawn = total(stack, DRAWN)
+    await asyncio.to_thread(wait_for, lambda: total(stack, DRAWN) > drawn + 100, 60, "no tokens were drawn")
+    gateway = stack.row("gateway-0")["pid"]
+    os.kill(gateway, signal.SIGSTOP)
+    try:
+        await asyncio.to_thread(hold)
+    finally:
+        os.kill(gateway, signal.SIGCONT)
+    return await asking
+
+
+@pytest.mark.timeout(900)
+def test_workers_give_up_the_streams_of_a_stopped_gateway(stack: Stack) -> None:
+    long = {"num_streams": 2, "max_tokens": 1000}
+    expected = asyncio.run(ask_all(stack, **long))
+    before = total(stack, CANCELLED)
+
+    def hold() -> None:
+        wait_for(lambda: total(stack, CANCELLED) == before + 2, 60, "the streams go on without their reader")
+        assert pages(stack) == 0
+
+    answers = asyncio.run(ask_and_stop_the_gateway(stack, hold, **long))
+    assert [answer.error for answer in answers] == ["", ""]
+    assert [answer.token_ids for answer in answers] == [answer.token_ids for answer in expected]
 
 
 @pytest.mark.long
